@@ -1,0 +1,80 @@
+//! The on-drained hook: once per wake-up, after the mailbox and the streams have been emptied and
+//! before the actor sleeps, [`Logic::drained`] runs. Commits and vectored writes belong there.
+//!
+//! Built from a fact of actix: after it has emptied the mailbox, a context polls the futures spawned
+//! into it, new ones last, and goes round again while there are new ones. The first message of a wake-up
+//! spawns [`RunDrained`]; it is polled when the mailbox is empty and every other future has had its
+//! turn. It has no fields, so boxing it allocates nothing.
+//!
+//! The default body of `drained` spawns [`Unused`], which turns the hook off: a logic without the hook
+//! pays one extra round in its life and a branch per message.
+//!
+//! A stopping context polls no futures; the shell then runs a due hook itself, before
+//! [`Logic::stopping`]. A failing or panicking incarnation gets no hook: its state is not to be kept.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix::{ActorFuture, AsyncContext};
+
+use crate::shell::{Ctx, Logic, Shell};
+
+/// Whether the hook is due, and whether there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    due: bool,
+    unused: bool,
+}
+
+impl Drain {
+    /// The logic has been given something: the hook is due at the end of this wake-up.
+    #[inline]
+    pub fn touch<L: Logic>(&mut self, ctx: &mut Ctx<L>) {
+        if !self.due && !self.unused {
+            self.due = true;
+            ctx.spawn(RunDrained);
+        }
+    }
+
+    /// Whether the hook was due; it no longer is.
+    pub fn take_due(&mut self) -> bool {
+        std::mem::take(&mut self.due)
+    }
+}
+
+/// Turns the hook off: the logic has only the default body.
+pub(crate) fn mark_unused<L: Logic>(ctx: &mut Ctx<L>) {
+    ctx.spawn(Unused);
+}
+
+struct RunDrained;
+
+impl<L: Logic> ActorFuture<Shell<L>> for RunDrained {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        shell: &mut Shell<L>,
+        ctx: &mut Ctx<L>,
+        _: &mut Context<'_>,
+    ) -> Poll<()> {
+        shell.run_drained(ctx);
+        Poll::Ready(())
+    }
+}
+
+struct Unused;
+
+impl<L: Logic> ActorFuture<Shell<L>> for Unused {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        shell: &mut Shell<L>,
+        _: &mut Ctx<L>,
+        _: &mut Context<'_>,
+    ) -> Poll<()> {
+        shell.drain.unused = true;
+        Poll::Ready(())
+    }
+}
