@@ -123,7 +123,7 @@ impl<L: Logic> Driver<L> {
     /// The incarnation has failed.
     fn died(&mut self, exit: Exit) {
         let was_leaving = self.link.state() == State::Stopping;
-        self.link.note_exit(&exit);
+        self.link.note_death(&exit);
         self.tree.log_death(&self.link, &exit, guard::take_backtrace());
         self.link.set_state(State::BackingOff);
         self.discard();
@@ -167,7 +167,7 @@ impl<L: Logic> Driver<L> {
     fn discard(&mut self) {
         let Some(actor) = &mut self.actor else { return };
         if let Err(exit) = guarded(|| actor.restart()) {
-            self.link.note_exit(&exit);
+            self.link.note_death(&exit);
             self.tree.log_death(&self.link, &exit, guard::take_backtrace());
         }
     }
@@ -180,9 +180,7 @@ impl<L: Logic> Driver<L> {
         if let Err(exit) = guarded(|| drop(actor)) {
             self.tree.log_death(&self.link, &exit, guard::take_backtrace());
         }
-        self.link.note_exit(&exit);
         self.tree.let_go(&self.link, &exit);
-        self.link.set_state(State::Ended);
     }
 }
 

@@ -197,10 +197,16 @@ impl Link {
         self.lost.fetch_add(messages as u64, Ordering::Relaxed);
     }
 
-    pub fn note_exit(&self, exit: &Exit) {
+    /// An incarnation has failed.
+    pub fn note_death(&self, exit: &Exit) {
         if matches!(exit, Exit::Panicked { .. }) {
             self.panics.fetch_add(1, Ordering::Relaxed);
         }
+        self.note_exit(exit);
+    }
+
+    /// An incarnation, or the child with it, has ended.
+    pub fn note_exit(&self, exit: &Exit) {
         self.report().last_exit = Some(exit.clone());
     }
 

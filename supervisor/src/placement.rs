@@ -51,14 +51,13 @@ impl Placement {
         Self { threads: Some(Arc::default()) }
     }
 
-    /// Runs `f` on the thread of `place`. False: that thread has ended and `f` was dropped.
-    pub fn run(&self, place: &Place, f: impl FnOnce() + Send + 'static) -> bool {
+    /// Runs `f` on the thread of `place`; if that thread has ended, `f` is dropped.
+    pub fn run(&self, place: &Place, f: impl FnOnce() + Send + 'static) {
         match self.arbiter(place) {
-            Some(arbiter) => arbiter.spawn_fn(f),
-            None => {
-                f();
-                true
+            Some(arbiter) => {
+                arbiter.spawn_fn(f);
             }
+            None => f(),
         }
     }
 

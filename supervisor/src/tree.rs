@@ -11,33 +11,30 @@
 //! Drivers report from their own threads; the tree is `Send`, and an escalation is decided on the
 //! thread of the child that caused it.
 
+mod ask;
+mod report;
+mod whole;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use actix::Addr;
 use actix::dev::channel;
-use futures_util::future::{self, BoxFuture, FutureExt};
-use slog::{Logger, OwnedKV, SendSyncRefUnwindSafeKV, crit, debug, error, info, o, warn};
+use slog::{Logger, debug};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::child::{Child, ChildSpec, ChildState, Ending};
+use crate::child::{Child, ChildSpec, ChildState};
 use crate::driver::Driver;
 use crate::escalation::{Escalation, Verdict};
-use crate::guard::guarded;
-use crate::health::{self, Halt, Health, Round};
-use crate::link::{Link, State, Want};
+use crate::health::Halt;
+use crate::link::{Link, State};
 use crate::placement::Placement;
-use crate::policy::{Exit, Policy, Tally};
+use crate::policy::{Exit, Tally};
 use crate::shell::{Logic, Ref, Shell};
 
 /// Mailboxes have no bound of their own: credits hold producers back.
 const MAILBOX_CAPACITY: usize = 0;
-
-/// Health questions put before other tasks of the thread have a turn.
-const QUESTIONS_PER_TURN: usize = 256;
 
 /// A tree of supervised actors. Clones are the same tree; dropping them ends nothing.
 #[derive(Clone)]
@@ -54,7 +51,9 @@ struct Inner {
     world: Arc<World>,
     nodes: Mutex<Nodes>,
     on_escalate: Mutex<Option<OnEscalate>>,
-    restarts: Mutex<Tally>,
+    /// Restarts of all children: what they have cost, how many have begun.
+    tally: Mutex<Tally>,
+    restarts_begun: AtomicU64,
     /// One restart of all children at a time.
     restarting: tokio::sync::Mutex<()>,
     ended: watch::Sender<bool>,
@@ -92,6 +91,28 @@ enum Node {
     Tree(Tree),
 }
 
+/// A child on its way to its thread. If that thread ends first, so does the child.
+struct Unborn {
+    tree: Tree,
+    link: Arc<Link>,
+    is_born: bool,
+}
+
+impl Unborn {
+    fn into_parts(mut self) -> (Tree, Arc<Link>) {
+        self.is_born = true;
+        (self.tree.clone(), Arc::clone(&self.link))
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if !self.is_born {
+            self.tree.let_go(&self.link, &Exit::Killed);
+        }
+    }
+}
+
 impl World {
     fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
@@ -127,7 +148,6 @@ pub fn halt<L: Logic>(child: &Ref<L>) {
     child.do_send(Halt(None));
 }
 
-/// Declaring, and asking.
 impl Tree {
     /// The root of a tree. `seed` decides the jitter of every wait under it.
     pub fn root(name: &str, placement: Placement, log: Logger, seed: u64) -> Self {
@@ -146,7 +166,8 @@ impl Tree {
             world,
             nodes: Mutex::default(),
             on_escalate: Mutex::default(),
-            restarts: Mutex::default(),
+            tally: Mutex::default(),
+            restarts_begun: AtomicU64::new(0),
             restarting: tokio::sync::Mutex::default(),
             ended: watch::Sender::new(false),
         };
@@ -211,17 +232,13 @@ impl Tree {
             link.set_state(State::Ended);
             return (address, link);
         }
-        let (tree, driven) = (self.clone(), Arc::clone(&link));
-        let made = self.inner.world.placement.run(&place, move || {
-            let shell = Shell::new(factory, Arc::clone(&driven));
+        let unborn = Unborn { tree: self.clone(), link: Arc::clone(&link), is_born: false };
+        self.inner.world.placement.run(&place, move || {
+            let (tree, link) = unborn.into_parts();
+            let shell = Shell::new(factory, Arc::clone(&link));
             let ctx = actix::Context::with_receiver(rx);
-            actix::spawn(Driver::new(shell, ctx, driven, tree, budget));
+            actix::spawn(Driver::new(shell, ctx, link, tree, budget));
         });
-        if !made {
-            link.note_exit(&Exit::Killed);
-            self.let_go(&link, &Exit::Killed);
-            link.set_state(State::Ended);
-        }
         (address, link)
     }
 
@@ -241,45 +258,6 @@ impl Tree {
     pub fn snapshot(&self) -> Vec<ChildState> {
         let show = |(tree, child): &(Tree, Arc<Child>)| child.show(&tree.inner.path);
         self.children().iter().map(show).collect()
-    }
-
-    /// Asks all children how they are and waits for their answers, at most `limit`. A running child
-    /// that has not answered by then is [`Health::Frozen`]. Call it from a thread of its own: actors of
-    /// the calling thread cannot answer while it is blocked, and neither can it notice.
-    pub async fn check(&self, limit: Duration) -> Vec<ChildState> {
-        let children = self.children();
-        let round = Round::new();
-        for asked in children.chunks(QUESTIONS_PER_TURN) {
-            asked.iter().for_each(|(_, child)| child.ask(&round));
-            tokio::task::yield_now().await;
-        }
-        // Late is an answer as well: it is read from the links.
-        let _ = tokio::time::timeout(limit, round.done()).await;
-        children.iter().map(|(tree, child)| tree.examine(child)).collect()
-    }
-
-    fn examine(&self, child: &Child) -> ChildState {
-        let (before, now) = health::judge(&child.link);
-        let log = &self.inner.world.log;
-        match (&before, &now) {
-            (Health::Frozen, Health::Frozen) => {}
-            (_, Health::Frozen) => warn!(log, "actor does not answer"; self.who(&child.link)),
-            (Health::Frozen, _) => info!(log, "actor answers again"; self.who(&child.link)),
-            _ => {}
-        }
-        child.show(&self.inner.path)
-    }
-
-    /// Checks all children every `period` until the tree stops, with `limit` for their answers; what
-    /// it finds is logged and shown by [`snapshot`](Self::snapshot). Runs on the calling thread.
-    pub fn watch(&self, period: Duration, limit: Duration) {
-        let tree = self.clone();
-        actix::spawn(async move {
-            let mut ended = tree.inner.ended.subscribe();
-            while tokio::time::timeout(period, ended.wait_for(|ended| *ended)).await.is_err() {
-                tree.check(limit).await;
-            }
-        });
     }
 
     /// What has gone wrong under the root of this tree.
@@ -312,207 +290,5 @@ impl Tree {
 
     fn nodes(&self) -> MutexGuard<'_, Nodes> {
         lock(&self.inner.nodes)
-    }
-}
-
-/// Stopping and restarting as a whole.
-impl Tree {
-    /// Stops all children, the last declared first, each within its limit; trees below like a child.
-    /// No child is made here any more.
-    pub async fn stop(&self) {
-        self.nodes().closed = true;
-        let mut nodes = self.listed();
-        nodes.reverse();
-        self.each(nodes, Self::stop_node).await;
-        if let Some(parent) = &self.inner.parent {
-            parent.nodes().by_id.remove(&self.inner.id);
-        }
-        self.inner.ended.send_replace(true);
-    }
-
-    /// Waits until this tree has stopped, by [`stop`](Self::stop) or by [`Verdict::StopAll`].
-    pub async fn stopped(&self) {
-        // The sender lives in the tree itself, so the wait cannot be cut short.
-        let _ = self.inner.ended.subscribe().wait_for(|ended| *ended).await;
-    }
-
-    /// Ends the incarnations of all children in reverse order and makes them again in declared
-    /// order; mailboxes are kept.
-    pub async fn restart(&self) {
-        let _one_at_a_time = self.inner.restarting.lock().await;
-        warn!(self.inner.world.log, "restarting all children"; "tree" => &*self.inner.path);
-        self.rest().await;
-        self.begin().await;
-    }
-
-    async fn rest(&self) {
-        let mut nodes = self.listed();
-        nodes.reverse();
-        self.each(nodes, Self::rest_node).await;
-    }
-
-    async fn begin(&self) {
-        self.each(self.listed(), Self::begin_node).await;
-    }
-
-    /// Does `step` to each node, in this tree's order.
-    async fn each(&self, nodes: Vec<Node>, step: fn(Tree, Node) -> BoxFuture<'static, ()>) {
-        let steps = nodes.into_iter().map(|node| step(self.clone(), node));
-        match self.inner.order {
-            Order::Together => {
-                future::join_all(steps).await;
-            }
-            Order::Declared => {
-                for step in steps {
-                    step.await;
-                }
-            }
-        }
-    }
-
-    fn stop_node(self, node: Node) -> BoxFuture<'static, ()> {
-        async move {
-            match node {
-                Node::Child(child) => self.log_ending(&child, child.stop().await),
-                Node::Tree(tree) => tree.stop().await,
-            }
-        }
-        .boxed()
-    }
-
-    fn rest_node(self, node: Node) -> BoxFuture<'static, ()> {
-        async move {
-            match node {
-                Node::Child(child) => self.log_ending(&child, child.rest().await),
-                Node::Tree(tree) => tree.rest().await,
-            }
-        }
-        .boxed()
-    }
-
-    fn begin_node(self, node: Node) -> BoxFuture<'static, ()> {
-        async move {
-            match node {
-                Node::Child(child) => child.begin().await,
-                Node::Tree(tree) => tree.begin().await,
-            }
-        }
-        .boxed()
-    }
-}
-
-/// What drivers report.
-impl Tree {
-    /// Decides about a child that its driver holds.
-    pub(crate) fn escalate(&self, link: &Link, exit: Exit) {
-        let escalation = Escalation {
-            child: format!("{}/{}", self.inner.path, link.name),
-            kind: link.kind,
-            policy: link.policy,
-            exit,
-            restarts: link.restarts(),
-        };
-        error!(self.inner.world.log, "actor given up, asking its parent"; self.who(link),
-            "policy" => ?link.policy, "exit" => %escalation.exit, "restarts" => escalation.restarts);
-        let mut tree = self;
-        while !tree.settle(&escalation, link) {
-            match &tree.inner.parent {
-                Some(parent) => tree = parent,
-                None => {
-                    crit!(self.inner.world.log, "actor stays down, nobody decided"; self.who(link));
-                    return link.set_want(Want::Stop);
-                }
-            }
-        }
-    }
-
-    /// Carries out this tree's verdict; false: it has none, or no budget left for it.
-    fn settle(&self, escalation: &Escalation, link: &Link) -> bool {
-        let verdict = self.verdict(escalation);
-        info!(self.inner.world.log, "verdict"; "tree" => &*self.inner.path,
-            "actor" => &escalation.child, "verdict" => ?verdict);
-        match verdict {
-            Verdict::Escalate => false,
-            Verdict::Leave => {
-                link.set_want(Want::Stop);
-                true
-            }
-            Verdict::StopAll => {
-                let tree = self.clone();
-                actix::spawn(async move { tree.stop().await });
-                true
-            }
-            Verdict::RestartAll(budget) => {
-                let mut rng = self.rng(link);
-                let wait = lock(&self.inner.restarts).charge(&budget, Instant::now(), &mut rng);
-                let Some(wait) = wait else { return false };
-                let tree = self.clone();
-                actix::spawn(async move {
-                    tokio::time::sleep(wait).await;
-                    tree.restart().await;
-                });
-                true
-            }
-        }
-    }
-
-    fn verdict(&self, escalation: &Escalation) -> Verdict {
-        let Some(decide) = lock(&self.inner.on_escalate).clone() else { return Verdict::Escalate };
-        guarded(|| decide(escalation)).unwrap_or_else(|exit| {
-            crit!(self.inner.world.log, "no verdict"; "tree" => &*self.inner.path, "exit" => %exit);
-            Verdict::Escalate
-        })
-    }
-
-    /// The child has ended. One that was left down stays listed, for whoever looks for it.
-    pub(crate) fn let_go(&self, link: &Link, exit: &Exit) {
-        let is_expected = matches!(exit, Exit::Stopped | Exit::Killed);
-        if is_expected || link.policy == Policy::Stop {
-            let gone = self.nodes().by_id.remove(&link.id);
-            // Its address is dropped without the lock: that may wake other threads.
-            drop(gone);
-            lock(&self.inner.world.past).add(link);
-        }
-    }
-
-    pub(crate) fn log_death(&self, link: &Link, exit: &Exit, backtrace: Option<String>) {
-        let log = self.inner.world.log.new(self.who(link));
-        match (exit, backtrace) {
-            (Exit::Panicked { message, site }, backtrace) => {
-                error!(log, "actor panicked"; "panic" => message,
-                    "at" => site.as_deref().unwrap_or("unknown"), "backtrace" => backtrace);
-            }
-            _ => warn!(log, "actor failed"; "reason" => %exit),
-        }
-    }
-
-    pub(crate) fn log_restart(&self, link: &Link, wait: Duration) {
-        info!(self.inner.world.log, "actor will be made again"; self.who(link),
-            "policy" => ?link.policy, "restarts" => link.restarts(),
-            "wait_ms" => wait.as_millis() as u64);
-    }
-
-    fn log_ending(&self, child: &Child, ending: Ending) {
-        let log = &self.inner.world.log;
-        let limit_ms = child.stop_limit.as_millis() as u64;
-        match ending {
-            Ending::InTime => debug!(log, "actor stopped"; self.who(&child.link)),
-            Ending::Forced => warn!(log, "actor did not stop in time, ended by force";
-                self.who(&child.link), "limit_ms" => limit_ms),
-            Ending::Abandoned => error!(log, "actor cannot be stopped, its thread is blocked";
-                self.who(&child.link), "limit_ms" => limit_ms),
-        }
-    }
-
-    fn who(&self, link: &Link) -> OwnedKV<impl SendSyncRefUnwindSafeKV + 'static> {
-        let name = format!("{}/{}", self.inner.path, link.name);
-        o!("actor" => name, "kind" => link.kind, "incarnation" => link.incarnation())
-    }
-
-    /// Randomness for the next wait of a child: a function of seed, child and incarnation.
-    pub(crate) fn rng(&self, link: &Link) -> fastrand::Rng {
-        let stream = link.id.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-        let seed = self.inner.world.seed ^ stream.wrapping_add(u64::from(link.incarnation()));
-        fastrand::Rng::with_seed(seed)
     }
 }
