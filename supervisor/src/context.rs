@@ -59,7 +59,7 @@ impl<L: Logic> ContextExt<L> for Ctx<L> {
         then: impl FnOnce(&mut L, F::Output, &mut Self) + 'static,
     ) -> SpawnHandle {
         self.spawn(fut::wrap_future(future).map(|output, shell: &mut crate::Shell<L>, ctx| {
-            shell.with(ctx, |logic, ctx| then(logic, output, ctx));
+            shell.end_with(ctx, |logic, ctx| then(logic, output, ctx));
         }))
     }
 
@@ -69,7 +69,7 @@ impl<L: Logic> ContextExt<L> for Ctx<L> {
         then: impl FnOnce(&mut L, F::Output, &mut Self) + 'static,
     ) {
         self.wait(fut::wrap_future(future).map(|output, shell: &mut crate::Shell<L>, ctx| {
-            shell.with(ctx, |logic, ctx| then(logic, output, ctx));
+            shell.end_with(ctx, |logic, ctx| then(logic, output, ctx));
         }));
     }
 
@@ -78,7 +78,7 @@ impl<L: Logic> ContextExt<L> for Ctx<L> {
         delay: Duration,
         f: impl FnOnce(&mut L, &mut Self) + 'static,
     ) -> SpawnHandle {
-        self.run_later(delay, |shell, ctx| shell.with(ctx, f))
+        self.run_later(delay, |shell, ctx| shell.end_with(ctx, f))
     }
 
     fn every(

@@ -6,6 +6,11 @@
 //! spawns [`RunDrained`]; it is polled when the mailbox is empty and every other future has had its
 //! turn. It has no fields, so boxing it allocates nothing.
 //!
+//! One case breaks that order: actix fills the place of a future that is done with the last one. So when
+//! a future of [`ContextExt`](crate::ContextExt) or a stream has ended meanwhile, the hook goes to the
+//! back once more. A future spawned by hand that ends is not noticed; the hook may then run
+//! a second time in one wake-up, which costs time but leaves nothing uncommitted.
+//!
 //! The default body of `drained` spawns [`Unused`], which turns the hook off: a logic without the hook
 //! pays one extra round in its life and a branch per message.
 //!
@@ -24,6 +29,8 @@ use crate::shell::{Ctx, Logic, Shell};
 pub(crate) struct Drain {
     due: bool,
     unused: bool,
+    /// A future has ended since the hook was put at the back.
+    is_out_of_order: bool,
 }
 
 impl Drain {
@@ -32,8 +39,18 @@ impl Drain {
     pub fn touch<L: Logic>(&mut self, ctx: &mut Ctx<L>) {
         if !self.due && !self.unused {
             self.due = true;
-            ctx.spawn(RunDrained);
+            self.put_at_the_back(ctx);
         }
+    }
+
+    /// A future has ended: what was at the back is now in its place.
+    pub fn note_end(&mut self) {
+        self.is_out_of_order = true;
+    }
+
+    fn put_at_the_back<L: Logic>(&mut self, ctx: &mut Ctx<L>) {
+        self.is_out_of_order = false;
+        ctx.spawn(RunDrained);
     }
 
     /// Whether the hook was due; it no longer is.
@@ -58,7 +75,11 @@ impl<L: Logic> ActorFuture<Shell<L>> for RunDrained {
         ctx: &mut Ctx<L>,
         _: &mut Context<'_>,
     ) -> Poll<()> {
-        shell.run_drained(ctx);
+        if shell.drain.due && shell.drain.is_out_of_order {
+            shell.drain.put_at_the_back(ctx);
+        } else {
+            shell.run_drained(ctx);
+        }
         Poll::Ready(())
     }
 }

@@ -105,6 +105,12 @@ impl<L: Logic> Shell<L> {
         }
     }
 
+    /// As [`with`](Self::with), for a future that ends with this.
+    pub(crate) fn end_with(&mut self, ctx: &mut Ctx<L>, f: impl FnOnce(&mut L, &mut Ctx<L>)) {
+        self.with(ctx, f);
+        self.drain.note_end();
+    }
+
     /// Hands every item of `stream` to the logic. The stream belongs to the incarnation.
     pub fn attach_stream<S>(ctx: &mut Ctx<L>, stream: S) -> SpawnHandle
     where
@@ -209,7 +215,7 @@ impl<L: StreamLogic<I>, I> StreamHandler<I> for Shell<L> {
     }
 
     fn finished(&mut self, ctx: &mut Ctx<L>) {
-        self.with(ctx, L::finished);
+        self.end_with(ctx, L::finished);
     }
 }
 

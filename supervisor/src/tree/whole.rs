@@ -102,6 +102,8 @@ impl Tree {
     fn begin_node(self, node: Node) -> BoxFuture<'static, ()> {
         async move {
             match node {
+                // A stop has come in between.
+                _ if self.nodes().closed => {}
                 Node::Child(child) => child.begin().await,
                 Node::Tree(tree) => tree.begin().await,
             }
