@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::WeakAddr;
+
 use crate::health::{AskHealth, Halt, Health, Round};
 use crate::link::{Link, State, Want};
 use crate::placement::Place;
 use crate::policy::{Budget, Exit, Policy};
-use crate::shell::{Ctx, Factory, Logic, Ref};
+use crate::shell::{Ctx, Factory, Logic, Ref, Shell};
 
 /// How long a child may take to stop unless its spec says otherwise.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -118,19 +120,24 @@ pub(crate) struct Child {
     mailbox: Box<dyn Mailbox>,
 }
 
-/// The tree's way into the mailbox of any child. Holding it keeps the mailbox open.
+/// The tree's way into the mailbox of any child. An address is two allocations, so it is made when
+/// there is something to send.
 trait Mailbox: Send + Sync {
     fn halt(&self, halt: Halt);
     fn ask(&self, question: AskHealth);
 }
 
-impl<L: Logic> Mailbox for Ref<L> {
+impl<L: Logic> Mailbox for WeakAddr<Shell<L>> {
     fn halt(&self, halt: Halt) {
-        self.do_send(halt);
+        if let Some(address) = self.upgrade() {
+            address.do_send(halt);
+        }
     }
 
     fn ask(&self, question: AskHealth) {
-        self.do_send(question);
+        if let Some(address) = self.upgrade() {
+            address.do_send(question);
+        }
     }
 }
 
@@ -144,8 +151,8 @@ pub(crate) enum Ending {
 }
 
 impl Child {
-    pub fn new<L: Logic>(link: Arc<Link>, stop_limit: Duration, address: Ref<L>) -> Arc<Self> {
-        Arc::new(Self { link, stop_limit, mailbox: Box::new(address) })
+    pub fn new<L: Logic>(link: Arc<Link>, stop_limit: Duration, address: &Ref<L>) -> Arc<Self> {
+        Arc::new(Self { link, stop_limit, mailbox: Box::new(address.downgrade()) })
     }
 
     /// Ends the child: in an orderly way within its limit, by force after that.
@@ -198,7 +205,7 @@ impl Child {
             restarts: link.restarts(),
             panics: link.panics(),
             lost: link.lost(),
-            last_exit: report.last_exit.clone(),
+            last_exit: report.last_exit.as_deref().cloned(),
             health: report.health.clone(),
         }
     }

@@ -52,8 +52,16 @@ enum Phase {
     Starting,
     Live,
     BackingOff(Pin<Box<Sleep>>),
-    /// By its tree, or because of its failure until the tree has decided.
-    Held(Option<Exit>),
+    Held(Cause),
+}
+
+/// Why a child is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Its tree wants it to rest.
+    Order,
+    /// It has failed, and its tree has not decided yet.
+    Failure,
 }
 
 impl<L: Logic> Driver<L> {
@@ -78,16 +86,17 @@ impl<L: Logic> Driver<L> {
                 self.tally.clear();
                 self.phase = Phase::Starting;
             }
-            (Want::Rest, Phase::Starting | Phase::BackingOff(_)) => self.hold(None),
+            (Want::Rest, Phase::Starting | Phase::BackingOff(_)) => self.hold(Cause::Order),
             (Want::Drop, Phase::Starting | Phase::BackingOff(_) | Phase::Live) => {
                 self.link.set_state(State::Down);
                 self.discard();
-                self.hold(None);
+                self.hold(Cause::Order);
             }
             (Want::Stop, Phase::Starting | Phase::BackingOff(_)) => self.end(Exit::Stopped),
-            (Want::Stop, Phase::Held(cause)) => {
-                let exit = cause.clone().unwrap_or(Exit::Stopped);
-                self.end(exit);
+            (Want::Stop, Phase::Held(Cause::Order)) => self.end(Exit::Stopped),
+            (Want::Stop, Phase::Held(Cause::Failure)) => {
+                let failure = self.link.last_exit().unwrap_or(Exit::Stopped);
+                self.end(failure);
             }
             (Want::Kill, _) => self.end(Exit::Killed),
             _ => {}
@@ -102,10 +111,8 @@ impl<L: Logic> Driver<L> {
         self.has_begun = true;
         self.link.set_state(State::Starting);
         let Some(actor) = &mut self.actor else { return };
-        match guarded(|| actor.restart()) {
-            Ok(true) => self.phase = Phase::Live,
-            // Nobody holds the address, not even the tree: it has let go of this child.
-            Ok(false) => self.end(Exit::Stopped),
+        match guarded(|| restart(actor)) {
+            Ok(()) => self.phase = Phase::Live,
             Err(exit) => self.died(exit),
         }
     }
@@ -114,7 +121,7 @@ impl<L: Logic> Driver<L> {
     fn left(&mut self) {
         if matches!(self.link.want(), Want::Rest | Want::Drop) {
             self.link.note_exit(&Exit::Stopped);
-            self.hold(None);
+            self.hold(Cause::Order);
         } else {
             self.end(Exit::Stopped);
         }
@@ -128,7 +135,7 @@ impl<L: Logic> Driver<L> {
         self.link.set_state(State::BackingOff);
         self.discard();
         match (self.link.want(), self.link.policy) {
-            (Want::Rest | Want::Drop, _) => self.hold(None),
+            (Want::Rest | Want::Drop, _) => self.hold(Cause::Order),
             (Want::Stop | Want::Kill, _) => self.end(exit),
             (Want::Run, _) if was_leaving => self.end(exit),
             (Want::Run, Policy::Stop) => self.end(exit),
@@ -154,11 +161,11 @@ impl<L: Logic> Driver<L> {
     /// Holds the child and leaves the decision to the tree.
     fn escalate(&mut self, exit: Exit) {
         self.link.set_want(Want::Rest);
-        self.hold(Some(exit.clone()));
+        self.hold(Cause::Failure);
         self.tree.escalate(&self.link, exit);
     }
 
-    fn hold(&mut self, cause: Option<Exit>) {
+    fn hold(&mut self, cause: Cause) {
         self.phase = Phase::Held(cause);
         self.link.set_state(State::Down);
     }
@@ -166,7 +173,7 @@ impl<L: Logic> Driver<L> {
     /// Drops the incarnation with its futures; the context and its mailbox stay.
     fn discard(&mut self) {
         let Some(actor) = &mut self.actor else { return };
-        if let Err(exit) = guarded(|| actor.restart()) {
+        if let Err(exit) = guarded(|| restart(actor)) {
             self.link.note_death(&exit);
             self.tree.log_death(&self.link, &exit, guard::take_backtrace());
         }
@@ -182,6 +189,14 @@ impl<L: Logic> Driver<L> {
         }
         self.tree.let_go(&self.link, &exit);
     }
+}
+
+/// Drops what is left of an incarnation and gives the shell the opportunity to make the next.
+fn restart<L: Logic>(actor: &mut ContextFut<Shell<L>, Ctx<L>>) {
+    // A context without any address does not restart.
+    let _address = actor.address();
+    let is_restarted = actor.restart();
+    assert!(is_restarted, "a context with an address restarts");
 }
 
 impl<L: Logic> Future for Driver<L> {

@@ -27,6 +27,47 @@
 //! futures; a caller whose message is lost gets an error, never silence; a child of the tree ends when
 //! it stops itself, is told to, or its policy says so, and not because its last address was dropped.
 //!
+//! # Example
+//!
+//! ```
+//! use actix::{Message, System};
+//! use gantry_supervisor::{ChildSpec, Ctx, Logic, Placement, Policy, Receive, Reply, Tree};
+//!
+//! struct Counter(u64);
+//!
+//! impl Logic for Counter {
+//!     const NAME: &'static str = "counter";
+//! }
+//!
+//! #[derive(Message)]
+//! #[rtype(result = "u64")]
+//! struct Add(u64);
+//!
+//! impl Receive<Add> for Counter {
+//!     fn receive(&mut self, Add(n): Add, _: &mut Ctx<Self>) -> Reply<u64> {
+//!         assert!(n < 100, "too much at once");
+//!         self.0 += n;
+//!         self.0.into()
+//!     }
+//! }
+//!
+//! # gantry_supervisor::quiet_panics();
+//! System::new().block_on(async {
+//!     let log = slog::Logger::root(slog::Discard, slog::o!());
+//!     let tree = Tree::root("example", Placement::single(), log, 1);
+//!     let spec = ChildSpec::new("counter", Policy::RestartEmpty, |_incarnation| Ok(Counter(0)));
+//!     let counter = tree.start(spec).await.expect("it has nothing that could fail");
+//!
+//!     assert_eq!(counter.send(Add(2)).await, Ok(2));
+//!     let lost = counter.send(Add(1000));
+//!     let behind = counter.send(Add(3));
+//!     assert!(lost.await.is_err(), "its caller is told");
+//!     assert_eq!(behind.await, Ok(3), "the next incarnation starts from nothing");
+//!     assert_eq!(tree.snapshot()[0].restarts, 1);
+//!     tree.stop().await;
+//! });
+//! ```
+//!
 //! This crate must not know of messages, topics, files or sockets.
 
 mod child;

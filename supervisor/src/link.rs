@@ -81,7 +81,8 @@ pub(crate) struct Link {
 
 /// What the child last said, or what was last said of it.
 pub(crate) struct Report {
-    pub last_exit: Option<Exit>,
+    /// Boxed, as most children never have one.
+    pub last_exit: Option<Box<Exit>>,
     pub health: Health,
     /// Number of the last health question put to the child, and of the last one that it answered.
     pub asked: u32,
@@ -207,7 +208,11 @@ impl Link {
 
     /// An incarnation, or the child with it, has ended.
     pub fn note_exit(&self, exit: &Exit) {
-        self.report().last_exit = Some(exit.clone());
+        self.report().last_exit = Some(Box::new(exit.clone()));
+    }
+
+    pub fn last_exit(&self) -> Option<Exit> {
+        self.report().last_exit.as_deref().cloned()
     }
 
     pub fn report(&self) -> MutexGuard<'_, Report> {

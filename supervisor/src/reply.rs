@@ -20,7 +20,8 @@ use crate::shell::{Ctx, Logic, Shell};
 pub enum Reply<T> {
     /// The answer.
     Now(T),
-    /// The answer will be this future's result. The actor goes on with its mailbox meanwhile.
+    /// The answer will be this future's result. The actor goes on with its mailbox meanwhile. The end of
+    /// the incarnation, an orderly one too, does not wait for it: then the caller gets an error.
     Later(LocalBoxFuture<'static, T>),
     /// There will be no answer: the caller gets `MailboxError::Closed`.
     Lost,

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix::{
-    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Handler, Message, Running, SpawnHandle,
-    StreamHandler, Supervised,
+    Actor, ActorContext, ActorFuture, ActorState, Addr, AsyncContext, Handler, Message, Running,
+    SpawnHandle, StreamHandler, Supervised,
 };
 use futures_util::Stream;
 
@@ -65,7 +65,7 @@ pub trait Receive<M: Message>: Logic {
 
 /// A logic that handles the items of a stream, see [`Shell::attach_stream`].
 pub trait StreamLogic<I>: Logic {
-    /// Handles one item. At most 16 items are handled before everything else has a turn.
+    /// Handles one item. actix polls a stream for 16 items at most, then the rest has its turn.
     fn item(&mut self, item: I, ctx: &mut Ctx<Self>);
 
     /// Runs when the stream has ended; by default the actor stops.
@@ -164,6 +164,10 @@ impl<L: Logic> Actor for Shell<L> {
     }
 
     fn stopping(&mut self, ctx: &mut Ctx<L>) -> Running {
+        if ctx.state() == ActorState::Running {
+            // Nobody has its address any more; that is no reason for a supervised actor to end.
+            return Running::Continue;
+        }
         if self.said_goodbye || guard::has_failed() || self.link.is_killed() || self.logic.is_none()
         {
             return Running::Stop;

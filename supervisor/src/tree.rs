@@ -4,7 +4,7 @@
 //! Stop: the reverse of it, each child within its limit. A tree made by [`Tree::pool`] holds children
 //! that do not depend on each other, and stops and restarts them all at once.
 //!
-//! The tree keeps per child its link, an address and a limit, under one lock that is taken when a child
+//! The tree keeps per child its link, a weak address and a limit, under one lock that is taken when a child
 //! comes, goes or is listed, never per message. A child that stopped, or whose policy lets it end
 //! alone, is forgotten; one that was left down stays visible.
 //!
@@ -218,8 +218,7 @@ impl Tree {
         if link.reached(decided).await == State::Running {
             return Ok(address);
         }
-        let last_exit = link.report().last_exit.clone();
-        Err(last_exit.unwrap_or(Exit::Stopped))
+        Err(link.last_exit().unwrap_or(Exit::Stopped))
     }
 
     fn declare<L: Logic>(&self, spec: ChildSpec<L>) -> (Ref<L>, Arc<Link>) {
@@ -227,7 +226,7 @@ impl Tree {
         let (tx, rx) = channel::channel::<Shell<L>>(MAILBOX_CAPACITY);
         let address = Addr::new(tx);
         let link = Link::new(self.inner.world.next_id(), name, L::NAME, policy);
-        let child = Child::new(Arc::clone(&link), stop_limit, address.clone());
+        let child = Child::new(Arc::clone(&link), stop_limit, &address);
         if !self.adopt(child) {
             link.set_state(State::Ended);
             return (address, link);

@@ -85,9 +85,7 @@ impl Tree {
         link.note_exit(exit);
         let is_expected = matches!(exit, Exit::Stopped | Exit::Killed);
         if is_expected || link.policy == Policy::Stop {
-            let gone = self.nodes().by_id.remove(&link.id);
-            // Its address is dropped without the lock: that may wake other threads.
-            drop(gone);
+            self.nodes().by_id.remove(&link.id);
             lock(&self.inner.world.past).add(link);
         }
         link.set_state(State::Ended);
