@@ -35,10 +35,11 @@ struct Site {
 
 /// Runs `f`; a panic in it, or a failure noted in it, is the error.
 pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, Exit> {
-    let outer = GUARDED.replace(true);
+    // What was noted outside of this guard, e.g. by a logic tested without one, is not its result.
+    let outer = (GUARDED.replace(true), FAILURE.take());
     let result = panic::catch_unwind(AssertUnwindSafe(f));
-    GUARDED.set(outer);
-    let failure = FAILURE.take();
+    GUARDED.set(outer.0);
+    let failure = FAILURE.replace(outer.1);
     match (result, failure) {
         (Ok(value), None) => Ok(value),
         (Ok(_), Some(exit)) => Err(exit),
@@ -49,7 +50,9 @@ pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, Exit> {
 /// Notes that the incarnation now running on this thread has failed.
 pub(crate) fn note_failure(exit: Exit) {
     // The first failure is the cause; a second one tends to be its consequence.
-    FAILURE.with_borrow_mut(|failure| failure.get_or_insert(exit).clone());
+    FAILURE.with_borrow_mut(|failure| {
+        failure.get_or_insert(exit);
+    });
 }
 
 /// Whether the incarnation now running on this thread has failed.
@@ -140,6 +143,12 @@ mod tests {
         });
         assert_eq!(exit, Err(Exit::Failed("disk".to_owned())));
         assert_eq!(guarded(|| 1), Ok(1));
+    }
+
+    #[test]
+    fn a_failure_noted_without_a_guard_is_not_taken_for_another_ones() {
+        note_failure(Exit::Failed("unguarded".to_owned()));
+        assert_eq!(guarded(has_failed), Ok(false));
     }
 
     #[test]
