@@ -91,39 +91,6 @@ enum Node {
     Tree(Tree),
 }
 
-/// A child on its way to its thread. If that thread ends first, so does the child.
-struct Unborn {
-    tree: Tree,
-    link: Arc<Link>,
-    is_born: bool,
-}
-
-impl Unborn {
-    fn into_parts(mut self) -> (Tree, Arc<Link>) {
-        self.is_born = true;
-        (self.tree.clone(), Arc::clone(&self.link))
-    }
-}
-
-impl Drop for Unborn {
-    fn drop(&mut self) {
-        if !self.is_born {
-            self.tree.let_go(&self.link, &Exit::Killed);
-        }
-    }
-}
-
-impl World {
-    fn next_id(&self) -> u64 {
-        self.ids.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing in a critical section here can leave the value half written.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What has gone wrong under a root since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -133,19 +100,6 @@ pub struct Counters {
     pub panics: u64,
     /// Messages that got no answer because the incarnation that had them died or gave them up.
     pub lost: u64,
-}
-
-impl Counters {
-    fn add(&mut self, link: &Link) {
-        self.restarts += u64::from(link.restarts());
-        self.panics += u64::from(link.panics());
-        self.lost += link.lost();
-    }
-}
-
-/// Tells `child` to stop in an orderly way once it has handled what is in its mailbox.
-pub fn halt<L: Logic>(child: &Ref<L>) {
-    child.do_send(Halt(None));
 }
 
 impl Tree {
@@ -290,4 +244,50 @@ impl Tree {
     fn nodes(&self) -> MutexGuard<'_, Nodes> {
         lock(&self.inner.nodes)
     }
+}
+
+/// Tells `child` to stop in an orderly way once it has handled what is in its mailbox.
+pub fn halt<L: Logic>(child: &Ref<L>) {
+    child.do_send(Halt(None));
+}
+
+impl Counters {
+    fn add(&mut self, link: &Link) {
+        self.restarts += u64::from(link.restarts());
+        self.panics += u64::from(link.panics());
+        self.lost += link.lost();
+    }
+}
+
+/// A child on its way to its thread. If that thread ends first, so does the child.
+struct Unborn {
+    tree: Tree,
+    link: Arc<Link>,
+    is_born: bool,
+}
+
+impl Unborn {
+    fn into_parts(mut self) -> (Tree, Arc<Link>) {
+        self.is_born = true;
+        (self.tree.clone(), Arc::clone(&self.link))
+    }
+}
+
+impl Drop for Unborn {
+    fn drop(&mut self) {
+        if !self.is_born {
+            self.tree.let_go(&self.link, &Exit::Killed);
+        }
+    }
+}
+
+impl World {
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in a critical section here can leave the value half written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
