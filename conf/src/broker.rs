@@ -1,0 +1,175 @@
+//! The configuration of a broker as a whole: its layers, what the machine adds, and the pairs of
+//! values that cannot both be. The structs that its actors are given stand in `broker_parts`.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::{
+    FlushConfig, GroupConfig, IdentityConfig, LoadError, Loaded, LogConfig, NetworkConfig,
+    PullConfig, RegistrationConfig, Sources, StoreConfig, Surroundings, TopicConfig,
+    TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged, schema::Schema,
+    surroundings::HomeFrom, values::int,
+};
+
+/// A message's record may be this much larger than its body (store.md 2.1).
+const RECORD_OVERHEAD: u64 = 64 * 1024;
+
+/// Which command a broker's configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `gantry broker`.
+    Broker,
+    /// `gantry standalone`: with a name server in the same process.
+    Standalone,
+}
+
+/// A broker's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerConfig {
+    /// Who the broker is.
+    pub identity: IdentityConfig,
+    /// Its sockets.
+    pub network: NetworkConfig,
+    /// Its name servers.
+    pub registration: RegistrationConfig,
+    /// Its files.
+    pub store: StoreConfig,
+    /// When the log is flushed.
+    pub flush: FlushConfig,
+    /// How topics come to be.
+    pub topics: TopicConfig,
+    /// Consumer groups and clients.
+    pub groups: GroupConfig,
+    /// What a pull gets.
+    pub pull: PullConfig,
+    /// Transactions.
+    pub transactions: TransactionConfig,
+    /// Its log.
+    pub log: LogConfig,
+    /// Port of the name server in the same process (`gantry standalone`); 0 takes a free one.
+    pub namesrv_listen_port: u16,
+    /// All of it, for people and admin tools.
+    pub effective: Effective,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StandaloneKeys {
+    #[serde(deserialize_with = "int::<0, 65_535, _, _>")]
+    namesrv_listen_port: u16,
+}
+
+impl BrokerConfig {
+    /// Reads all layers.
+    pub fn load(
+        role: Role,
+        sources: &Sources,
+        surroundings: &Surroundings,
+    ) -> Result<Loaded<Self>, LoadError> {
+        let mut warnings = Vec::new();
+        let schema = Schema::broker()?;
+        let beneath = java_environment(role, surroundings);
+        let mut all = Merged::read(&schema, beneath, sources, surroundings, &mut warnings)?;
+        fill_from_machine(&mut all, surroundings);
+        let config = Self::from_values(&all)?;
+        config.check(role, &all)?;
+        warn_of_surprises(&config, sources, surroundings, &all, &mut warnings);
+        Ok(Loaded { config, warnings })
+    }
+
+    fn from_values(all: &Merged) -> Result<Self, LoadError> {
+        Ok(Self {
+            identity: all.view()?,
+            network: all.view()?,
+            registration: all.view()?,
+            store: all.view()?,
+            flush: all.view()?,
+            topics: all.view()?,
+            groups: all.view()?,
+            pull: all.view()?,
+            transactions: all.view()?,
+            log: all.view()?,
+            namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
+            effective: all.effective(),
+        })
+    }
+
+    /// The pairs of values that cannot both be.
+    fn check(&self, role: Role, all: &Merged) -> Result<(), LoadError> {
+        let port = self.network.listen_port;
+        let namesrv_port = self.namesrv_listen_port;
+        let ours = [port, port.saturating_sub(2)];
+        if role == Role::Standalone
+            && namesrv_port != 0
+            && port != 0
+            && ours.contains(&namesrv_port)
+        {
+            let other = all.origin("listenPort");
+            let reason = format!("is taken by the broker, whose listenPort is {port} ({other})");
+            return Err(all.wrong("namesrvListenPort", reason));
+        }
+        let StoreConfig { store_path_root_dir: root, store_path_commit_log: log, .. } = &self.store;
+        if log == root {
+            let reason = "must differ from storePathRootDir, which holds more than the log";
+            return Err(all.wrong("storePathCommitLog", reason.into()));
+        }
+        Ok(())
+    }
+}
+
+/// The variable that the Java tools and images use. It would be no surprise to them in a broker;
+/// `standalone` brings its own name server.
+fn java_environment(role: Role, surroundings: &Surroundings) -> Layer {
+    match surroundings.variable("NAMESRV_ADDR") {
+        Some(addresses) if role == Role::Broker => {
+            Layer::single("namesrvAddr", addresses, "environment variable NAMESRV_ADDR")
+        }
+        _ => Layer::default(),
+    }
+}
+
+fn fill_from_machine(all: &mut Merged, surroundings: &Surroundings) {
+    all.fill("brokerName", &surroundings.host_name, "name of the host");
+    let (ip1, from) = advertised_address(&all.text("bindAddress"), surroundings);
+    all.fill("brokerIP1", &ip1, from);
+    let ip1 = all.text("brokerIP1");
+    all.fill("brokerIP2", &ip1, "brokerIP1");
+    let root = surroundings.home.join("store");
+    all.fill("storePathRootDir", &root.to_string_lossy(), "home directory");
+    let log = Path::new(&all.text("storePathRootDir")).join("commitlog");
+    all.fill("storePathCommitLog", &log.to_string_lossy(), "storePathRootDir");
+}
+
+/// The address that clients can most likely reach: the only one that is listened on, or the first
+/// that others can see at all.
+fn advertised_address(bind: &str, surroundings: &Surroundings) -> (String, &'static str) {
+    match (bind, surroundings.ipv4) {
+        ("localhost" | "127.0.0.1", _) => ("127.0.0.1".into(), "bindAddress"),
+        ("0.0.0.0" | "::", Some(ip)) => (ip.to_string(), "first address of the host"),
+        ("0.0.0.0" | "::", None) => ("127.0.0.1".into(), "the host has no other address"),
+        (bind, _) => (bind.into(), "bindAddress"),
+    }
+}
+
+fn warn_of_surprises(
+    config: &BrokerConfig,
+    sources: &Sources,
+    surroundings: &Surroundings,
+    all: &Merged,
+    warnings: &mut Vec<Warning>,
+) {
+    let mut warn = |key: &str, reason: String| {
+        let at = all.origin(key).to_owned();
+        warnings.push(Warning::Value { at, key: key.into(), value: all.text(key), reason });
+    };
+    let from_home = all.origin("storePathRootDir") == "home directory";
+    if sources.is_properties() && from_home && surroundings.home_from == HomeFrom::Default {
+        warn("storePathRootDir", "the Java broker would use store in the user's home".into());
+    }
+    let record_max = config.store.max_message_size as u64 + RECORD_OVERHEAD;
+    if config.store.mapped_file_size_commit_log < record_max {
+        let reason = "a message that does not fit into one file of the log is refused".into();
+        warn("mappedFileSizeCommitLog", reason);
+    }
+}

@@ -1,0 +1,209 @@
+//! What a broker's actors are given: one small struct for each concern.
+//!
+//! A field has the name of its key in snake case, and the shipped `broker.toml` says what the key
+//! means. Here stands what each value may be.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::values::{AppenderPlacement, FlushDiskType, addresses, delays, host, int, millis, name};
+
+/// Bytes of one entry of a queue's index (store.md 2.2).
+const INDEX_ENTRY_BYTES: u64 = 20;
+/// The Java broker keeps sizes of files in 32 bits; a store must stay readable by it.
+const FILE_BYTES_MAX: i64 = i32::MAX as i64;
+
+/// Who the broker is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityConfig {
+    /// The cluster.
+    #[serde(deserialize_with = "name")]
+    pub broker_cluster_name: String,
+    /// The broker.
+    #[serde(deserialize_with = "name")]
+    pub broker_name: String,
+    /// 0, which is the master.
+    #[serde(deserialize_with = "master_id")]
+    pub broker_id: u64,
+    /// Host name or address, without port, that clients are told.
+    #[serde(rename = "brokerIP1", deserialize_with = "host")]
+    pub broker_ip1: String,
+    /// The same for replicas.
+    #[serde(rename = "brokerIP2", deserialize_with = "host")]
+    pub broker_ip2: String,
+    /// `MSG_REGION` of answers to sends.
+    pub region_id: String,
+    /// `TRACE_ON` of answers to sends.
+    pub trace_on: bool,
+    /// 4 read, 2 write.
+    #[serde(deserialize_with = "int::<0, 7, _, _>")]
+    pub broker_permission: i32,
+}
+
+/// Registration with name servers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistrationConfig {
+    /// `HOST:PORT` each, as given.
+    #[serde(deserialize_with = "addresses")]
+    pub namesrv_addr: Vec<String>,
+    /// Time between registrations, from 10 to 60 s.
+    #[serde(deserialize_with = "registration_period")]
+    pub register_name_server_period: Duration,
+    /// Time for one name server to answer.
+    #[serde(rename = "registerBrokerTimeoutMills", deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub register_broker_timeout: Duration,
+    /// Register even if nothing changed.
+    pub force_register: bool,
+    /// Compress the body.
+    pub compressed_register: bool,
+}
+
+/// The files.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreConfig {
+    /// Directory of the store.
+    pub store_path_root_dir: PathBuf,
+    /// Directory of the log.
+    #[serde(deserialize_with = "single_path")]
+    pub store_path_commit_log: PathBuf,
+    /// Bytes of one file of the log.
+    #[serde(deserialize_with = "int::<4096, FILE_BYTES_MAX, _, _>")]
+    pub mapped_file_size_commit_log: u64,
+    /// Bytes of one file of a queue's index; a multiple of 20.
+    #[serde(deserialize_with = "index_file_bytes")]
+    pub mapped_file_size_consume_queue: u64,
+    /// Bytes of the largest body.
+    #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
+    pub max_message_size: usize,
+    /// Check checksums at start.
+    #[serde(rename = "checkCRCOnRecover")]
+    pub check_crc_on_recover: bool,
+    /// The thread of the appender.
+    pub appender_placement: AppenderPlacement,
+}
+
+/// When the log is flushed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlushConfig {
+    /// When a send is answered.
+    pub flush_disk_type: FlushDiskType,
+    /// How long a send waits for its sync.
+    #[serde(deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub sync_flush_timeout: Duration,
+    /// Time between syncs with `ASYNC_FLUSH`.
+    #[serde(deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub flush_interval_commit_log: Duration,
+    /// Unsynced pages of 4 KiB that are worth a sync.
+    #[serde(deserialize_with = "int::<0, 1_000_000, _, _>")]
+    pub flush_commit_log_least_pages: u64,
+    /// Time after which even fewer are synced.
+    #[serde(deserialize_with = "millis::<0, 3_600_000, _>")]
+    pub flush_commit_log_thorough_interval: Duration,
+}
+
+/// How topics come to be.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicConfig {
+    /// By the first message.
+    pub auto_create_topic_enable: bool,
+    /// With so many queues.
+    #[serde(deserialize_with = "int::<1, 65_536, _, _>")]
+    pub default_topic_queue_nums: u32,
+    /// The topic of traces.
+    pub trace_topic_enable: bool,
+    /// Delays of the levels 1, 2, … .
+    #[serde(rename = "messageDelayLevel", deserialize_with = "delays")]
+    pub message_delays: Vec<Duration>,
+}
+
+/// Consumer groups and clients.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupConfig {
+    /// A group comes to be by its first member.
+    pub auto_create_subscription_group: bool,
+    /// Time between writes of the offsets.
+    #[serde(deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub flush_consumer_offset_interval: Duration,
+    /// Tell members of each other.
+    pub notify_consumer_ids_changed_enable: bool,
+    /// Time without heartbeat after which a client is gone.
+    #[serde(deserialize_with = "millis::<1, 86_400_000, _>")]
+    pub channel_expired_timeout: Duration,
+}
+
+/// What a pull gets.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PullConfig {
+    /// Hold a pull that finds nothing.
+    pub long_polling_enable: bool,
+    /// How long, if not.
+    #[serde(rename = "shortPollingTimeMills", deserialize_with = "millis::<0, 3_600_000, _>")]
+    pub short_polling_time: Duration,
+    /// Bytes in memory per answer.
+    #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
+    pub max_transfer_bytes_on_message_in_memory: usize,
+    /// Messages in memory per answer.
+    #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
+    pub max_transfer_count_on_message_in_memory: usize,
+    /// Bytes from disk per answer.
+    #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
+    pub max_transfer_bytes_on_message_in_disk: usize,
+    /// Messages from disk per answer.
+    #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
+    pub max_transfer_count_on_message_in_disk: usize,
+    /// Newest part of the log that counts as in memory, in percent of the host's memory.
+    #[serde(deserialize_with = "int::<0, 100, _, _>")]
+    pub access_message_in_memory_max_ratio: u64,
+    /// SQL92 conditions.
+    pub enable_property_filter: bool,
+}
+
+/// Transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransactionConfig {
+    /// From a half message to the first question.
+    #[serde(deserialize_with = "millis::<0, 86_400_000, _>")]
+    pub transaction_time_out: Duration,
+    /// Questions.
+    #[serde(deserialize_with = "int::<1, 1_000_000, _, _>")]
+    pub transaction_check_max: u32,
+    /// Time between looks.
+    #[serde(deserialize_with = "millis::<1, 86_400_000, _>")]
+    pub transaction_check_interval: Duration,
+}
+
+fn master_id<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    match u64::deserialize(from) {
+        Ok(0) => Ok(0),
+        _ => Err(D::Error::custom("must be 0, the id of a master")),
+    }
+}
+
+/// Clamped as in the Java broker.
+fn registration_period<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let given = millis::<0, { i64::MAX }, D>(from)?;
+    Ok(given.clamp(Duration::from_secs(10), Duration::from_secs(60)))
+}
+
+/// Taken up to whole entries, as in the Java broker.
+fn index_file_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    int::<20, FILE_BYTES_MAX, u64, D>(from).map(|bytes| bytes.next_multiple_of(INDEX_ENTRY_BYTES))
+}
+
+/// The Java broker spreads its log over several directories when there are commas.
+fn single_path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.contains(',') {
+        return Err(D::Error::custom("must be one directory; a list is not supported"));
+    }
+    Ok(text.into())
+}
