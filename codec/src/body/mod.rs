@@ -1,0 +1,41 @@
+//! JSON bodies, as typed structs.
+//!
+//! Read them with [`crate::fastjson::from_slice`], which takes standard JSON and the dialect of Java
+//! peers; write them with [`to_json`], or with [`crate::fastjson::to_vec_object_keys`] where a map has
+//! queues for keys ([`MessageQueueMap`]). Members stand in alphabetical order, as Java writes them.
+//! Unknown members are ignored, except in the configurations of topics and groups, which keep them
+//! for the next version that knows them. A member that is missing or null has its default, unless a
+//! body makes no sense without it.
+
+mod client;
+mod config;
+mod message_queue;
+mod register;
+mod route;
+mod stats;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use crate::filter::SubscriptionData;
+pub use client::*;
+pub use config::*;
+pub use message_queue::*;
+pub use register::*;
+pub use route::*;
+pub use stats::*;
+
+/// Compact standard JSON.
+///
+/// The bodies of this module hold nothing that JSON cannot express.
+pub fn to_json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+/// A null is what a missing member is; Java leaves nulls out, Go writes them for empty lists.
+pub(crate) fn null_as_default<'de, D, T>(input: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(input)?.unwrap_or_default())
+}
