@@ -1,1 +1,52 @@
-//! Placeholder until the first slice lands.
+//! Files and offsets: the commit log, the queues' indexes, and how a store is opened and recovered.
+//!
+//! Byte formats are the Java broker's, so that either opens what the other wrote (store.md). All of it
+//! is synchronous and is called from whatever thread owns the handle:
+//!
+//! | handle | owner | what it does |
+//! |---|---|---|
+//! | [`Store`] | the daemon | opens, recovers, closes |
+//! | [`LogTail`] | one appender | writes records straight into the mapped file, publishes them |
+//! | [`LogFlusher`] | one flusher | syncs |
+//! | [`CommitLog`] | everybody | reads what is published |
+//! | [`ConsumeQueue`] | one queue actor | writes the index of a queue |
+//! | [`ConsumeQueueView`] | everybody | reads it |
+//! | [`DispatchReader`] | one dispatcher | goes through the log for the queues |
+//! | [`pull`], [`offset_by_time`] | connections | read for consumers |
+//! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
+//!
+//! Everything reaches the disk through [`Disk`]. `unsafe` is in `segment.rs` alone.
+//!
+//! This crate must not know of actors, sockets or requests.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
+mod clock;
+mod commit_log;
+mod consume_queue;
+mod disk;
+mod dispatch;
+mod json_file;
+mod offset;
+mod reader;
+mod recovery;
+mod segment;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use commit_log::{
+    AppendError, Appended, CommitLog, FlushError, LogConfig, LogFlusher, LogTail, WrongSegment,
+    allocate_segment,
+};
+pub use consume_queue::{
+    ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError,
+};
+pub use disk::{Disk, RealDisk, StoreLock};
+pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};
+pub use json_file::{JsonFile, JsonFileError};
+pub use offset::{PhysicalOffset, QueueId, QueueOffset};
+pub use reader::{Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull};
+pub use recovery::{OpenError, RecoveredQueue, Report, Store, StoreConfig};
+pub use segment::{Segment, SegmentSlice, SegmentWriter};
