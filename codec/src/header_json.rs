@@ -16,15 +16,18 @@ use thiserror::Error;
 
 use crate::{
     command::{Command, Head},
-    ext::{ExtFields, Span},
+    ext::{ExtFields, Span, TooManyFields},
     json_text::{write_integer, write_string},
     language::Language,
+    properties::{NAME_END, PAIR_END},
 };
 
 /// How deep the values of unknown members may be nested.
 pub const DEPTH_MAX: u32 = 127;
-/// Strings are searched byte by byte this far, then with SIMD.
-const SHORT_STRING: usize = 12;
+/// Strings are searched in words of 8 bytes this far, then with SIMD.
+const SHORT_STRING_BYTES: usize = 32;
+/// Room made for a string with escapes; the property string of a message as a rule.
+const SCRATCH_BYTES_USUAL: usize = 512;
 
 /// Why a text is no JSON header.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -70,18 +73,10 @@ pub enum JsonError {
 /// Reads a whole header.
 pub(crate) fn decode(text: ByteString) -> Result<Head, JsonError> {
     let mut head = Head { ext: ExtFields::over(text.clone()), ..Head::default() };
-    let mut scanner = Scanner { text: &text, at: 0 };
-    scanner.object(|scanner| {
-        let name = scanner.string(&mut head.ext)?;
-        // The names of members need no escapes; whoever writes one anyway is understood too.
-        let member = Member::named(head.ext.text(name));
-        scanner.colon()?;
-        scanner.member(member, &mut head)
-    })?;
-    scanner.blanks();
-    match scanner.peek() {
-        None => Ok(head),
-        Some(_) => Err(scanner.unexpected()),
+    let mut scanner = Scanner { text: &text, at: 0, error: None };
+    match scanner.header(&mut head) {
+        Ok(()) => Ok(head),
+        Err(Failed) => Err(scanner.error.unwrap_or(JsonError::Truncated(text.len()))),
     }
 }
 
@@ -116,14 +111,32 @@ impl Member {
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Why the scan has failed.
+    error: Option<JsonError>,
 }
 
+/// The scan has failed; [`Scanner::error`] says why. A result that carried the reason itself would
+/// not fit into registers, and every step of the scan would pay for it.
+struct Failed;
+
+type Scan<T> = Result<T, Failed>;
+
 impl Scanner<'_> {
+    fn header(&mut self, head: &mut Head) -> Scan<()> {
+        self.object(|scanner| {
+            // Names of members need no escapes; whoever writes one anyway is understood too.
+            let name = scanner.string(&mut head.ext)?;
+            let member = Member::named(head.ext.text(name));
+            scanner.colon()?;
+            scanner.member(member, head)
+        })?;
+        self.blanks();
+        if self.peek().is_some() { self.unexpected() } else { Ok(()) }
+    }
+
     /// Calls `each` with the scanner at each member's name; it has to read name, colon and value.
-    fn object(
-        &mut self,
-        mut each: impl FnMut(&mut Self) -> Result<(), JsonError>,
-    ) -> Result<(), JsonError> {
+    #[inline]
+    fn object(&mut self, mut each: impl FnMut(&mut Self) -> Scan<()>) -> Scan<()> {
         self.blanks();
         self.expect(b'{')?;
         self.blanks();
@@ -131,17 +144,16 @@ impl Scanner<'_> {
             return Ok(());
         }
         loop {
-            self.blanks();
             each(self)?;
             self.blanks();
-            if self.eat(b'}') {
-                return Ok(());
+            if !self.eat(b',') {
+                return self.expect(b'}');
             }
-            self.expect(b',')?;
+            self.blanks();
         }
     }
 
-    fn member(&mut self, member: Member, head: &mut Head) -> Result<(), JsonError> {
+    fn member(&mut self, member: Member, head: &mut Head) -> Scan<()> {
         match member {
             Member::Code => head.code = self.integer("code", &mut head.ext)?,
             Member::Version => head.version = self.integer("version", &mut head.ext)?,
@@ -155,57 +167,60 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn ext_fields(&mut self, ext: &mut ExtFields) -> Result<(), JsonError> {
+    fn ext_fields(&mut self, ext: &mut ExtFields) -> Scan<()> {
         match self.peek() {
             Some(b'n') => {
                 ext.restart(false);
                 return self.literal("null");
             }
             Some(b'{') => ext.restart(true),
-            Some(_) => return Err(self.wrong_type("extFields", "object")),
-            None => return Err(JsonError::Truncated(self.at)),
+            _ => return self.wrong_type("extFields", "object"),
         }
         self.object(|scanner| {
             let name = scanner.string(ext)?;
             scanner.colon()?;
-            match scanner.peek() {
-                Some(b'"') => {
-                    let value = scanner.string(ext)?;
-                    ext.add_received(name, value).map_err(|_| JsonError::TooManyFields)
-                }
-                Some(b'n') => scanner.literal("null"),
+            let value = match scanner.peek() {
+                Some(b'"') => scanner.string(ext)?,
+                Some(b'n') => return scanner.literal("null"),
                 _ => {
                     // A number, a boolean or a nested value is taken as its text.
                     let start = scanner.at;
                     scanner.skip_value()?;
-                    let value = Span::in_header(start, scanner.at);
-                    ext.add_received(name, value).map_err(|_| JsonError::TooManyFields)
+                    Span::in_header(start, scanner.at)
                 }
+            };
+            match ext.add_received(name, value) {
+                Ok(()) => Ok(()),
+                Err(TooManyFields) => scanner.fail(JsonError::TooManyFields),
             }
         })
     }
 
     /// A number, a string that holds one, or null for 0: what Java reads into an `int`.
-    fn integer(&mut self, member: &'static str, ext: &mut ExtFields) -> Result<i32, JsonError> {
-        let value = match self.peek() {
-            Some(b'"') => self.string(ext)?,
-            Some(b'n') => {
-                self.literal("null")?;
-                return Ok(0);
-            }
+    fn integer(&mut self, member: &'static str, ext: &mut ExtFields) -> Scan<i32> {
+        let start = self.at;
+        match self.peek() {
             Some(b'-' | b'0'..=b'9') => {
-                let start = self.at;
                 self.number()?;
-                Span::in_header(start, self.at)
+                self.parse(member, self.text.get(start..self.at).unwrap_or_default())
             }
-            Some(_) => return Err(self.wrong_type(member, "number")),
-            None => return Err(JsonError::Truncated(self.at)),
-        };
-        let text = ext.text(value);
-        text.parse().map_err(|_| JsonError::NotAnInteger { member, value: excerpt(text) })
+            Some(b'"') => {
+                let value = self.string(ext)?;
+                self.parse(member, ext.text(value))
+            }
+            Some(b'n') => self.literal("null").map(|()| 0),
+            _ => self.wrong_type(member, "number"),
+        }
     }
 
-    fn language(&mut self, ext: &mut ExtFields) -> Result<Language, JsonError> {
+    fn parse(&mut self, member: &'static str, text: &str) -> Scan<i32> {
+        match text.parse() {
+            Ok(number) => Ok(number),
+            Err(_) => self.fail(JsonError::NotAnInteger { member, value: excerpt(text) }),
+        }
+    }
+
+    fn language(&mut self, ext: &mut ExtFields) -> Scan<Language> {
         match self.peek() {
             Some(b'"') => {
                 let name = self.string(ext)?;
@@ -216,132 +231,177 @@ impl Scanner<'_> {
                 Ok(u8::try_from(number).map_or(Language::Other, Language::from_number))
             }
             Some(b'n') => self.literal("null").map(|()| Language::Other),
-            Some(_) => Err(self.wrong_type("language", "string")),
-            None => Err(JsonError::Truncated(self.at)),
+            _ => self.wrong_type("language", "string"),
         }
     }
 
-    fn remark(&mut self, ext: &mut ExtFields) -> Result<Option<Box<str>>, JsonError> {
+    fn remark(&mut self, ext: &mut ExtFields) -> Scan<Option<Box<str>>> {
         match self.peek() {
             Some(b'"') => {
                 let remark = self.string(ext)?;
                 Ok(Some(ext.text(remark).into()))
             }
             Some(b'n') => self.literal("null").map(|()| None),
-            Some(_) => Err(self.wrong_type("remark", "string")),
-            None => Err(JsonError::Truncated(self.at)),
+            _ => self.wrong_type("remark", "string"),
         }
     }
 
     /// A string: its place in the text, or in `ext`'s scratch text if it has escapes.
-    fn string(&mut self, ext: &mut ExtFields) -> Result<Span, JsonError> {
+    #[inline]
+    fn string(&mut self, ext: &mut ExtFields) -> Scan<Span> {
+        // Most names and numbers of a send have one character.
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        if let Some([b'"', byte, b'"']) = rest.first_chunk()
+            && !matches!(byte, b'"' | b'\\')
+        {
+            self.at += 3;
+            return Ok(Span::in_header(self.at - 2, self.at - 1));
+        }
         self.expect(b'"')?;
         let start = self.at;
-        self.seek_quote_or_backslash()?;
-        if self.eat(b'"') {
+        if self.seek_quote_or_backslash()? == b'"' {
+            self.at += 1;
             return Ok(Span::in_header(start, self.at - 1));
         }
-        let kept = ext.scratch_mut().len();
+        self.unescape(start, ext)
+    }
+
+    /// The rest of a string that began at `start` and has its first escape here.
+    #[inline(never)]
+    fn unescape(&mut self, start: usize, ext: &mut ExtFields) -> Scan<Span> {
+        let text = self.text;
+        let scratch = ext.scratch_mut();
+        scratch.reserve(text.len().saturating_sub(start).min(SCRATCH_BYTES_USUAL));
+        let kept = scratch.len();
         let mut run = start;
         loop {
-            ext.scratch_mut().push_str(self.text.get(run..self.at).unwrap_or_default());
+            scratch.push_str(text.get(run..self.at).unwrap_or_default());
             if self.eat(b'"') {
                 return Ok(ext.kept_since(kept));
             }
-            let escaped = self.escape()?;
-            ext.scratch_mut().push(escaped);
+            scratch.push(match self.separator() {
+                Some(separator) => separator,
+                None => self.escape()?,
+            });
             run = self.at;
             self.seek_quote_or_backslash()?;
         }
     }
 
-    /// Goes to the next quote or backslash.
-    fn seek_quote_or_backslash(&mut self) -> Result<(), JsonError> {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let is_end = |byte: &u8| matches!(byte, b'"' | b'\\');
-        let found = rest.iter().take(SHORT_STRING).position(is_end).or_else(|| {
-            let far = rest.get(SHORT_STRING..)?;
-            memchr2(b'"', b'\\', far).map(|at| at + SHORT_STRING)
-        });
-        match found {
-            Some(at) => {
-                self.at += at;
-                Ok(())
+    /// The escapes of [`NAME_END`] and [`PAIR_END`], of which property strings are full.
+    #[inline]
+    fn separator(&mut self) -> Option<char> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let separator = match rest.first_chunk()? {
+            b"\\u0001" => NAME_END,
+            b"\\u0002" => PAIR_END,
+            _ => return None,
+        };
+        self.at += 6;
+        Some(separator)
+    }
+
+    /// Goes to the next quote or backslash and returns it.
+    #[inline]
+    fn seek_quote_or_backslash(&mut self) -> Scan<u8> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.at;
+        let words_end = at + SHORT_STRING_BYTES;
+        while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            let found = first_end(u64::from_le_bytes(*word));
+            at += found;
+            if found < 8 {
+                self.at = at;
+                return self.peek().ok_or(Failed);
             }
-            None => Err(JsonError::Truncated(self.text.len())),
+            if at >= words_end {
+                break;
+            }
+        }
+        match memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+            Some(found) => {
+                self.at = at + found;
+                self.peek().ok_or(Failed)
+            }
+            None => self.fail(JsonError::Truncated(bytes.len())),
         }
     }
 
     /// One escape, a surrogate pair included.
-    fn escape(&mut self) -> Result<char, JsonError> {
+    fn escape(&mut self) -> Scan<char> {
         let start = self.at;
         self.expect(b'\\')?;
-        let byte = self.next()?;
-        let plain = match byte {
-            b'"' | b'\\' | b'/' => char::from(byte),
+        Ok(match self.next()? {
+            byte @ (b'"' | b'\\' | b'/') => char::from(byte),
             b'n' => '\n',
             b'r' => '\r',
             b't' => '\t',
             b'b' => '\u{8}',
             b'f' => '\u{c}',
             b'u' => return self.unicode_escape(start),
-            _ => return Err(JsonError::BadEscape(start)),
-        };
-        Ok(plain)
+            _ => return self.fail(JsonError::BadEscape(start)),
+        })
     }
 
-    fn unicode_escape(&mut self, start: usize) -> Result<char, JsonError> {
-        let bad = JsonError::BadEscape(start);
-        let unit = self.hex4()?;
-        let scalar = match unit {
-            0xD800..=0xDBFF => {
-                if !(self.eat(b'\\') && self.eat(b'u')) {
-                    return Err(bad);
-                }
-                let low = self.hex4()?.wrapping_sub(0xDC00);
-                if low > 0x3FF {
-                    return Err(bad);
-                }
-                0x10000 + ((unit - 0xD800) << 10) + low
+    fn unicode_escape(&mut self, start: usize) -> Scan<char> {
+        let unit = self.hex4(start)?;
+        let mut scalar = unit;
+        if let 0xD800..=0xDBFF = unit {
+            if !(self.eat(b'\\') && self.eat(b'u')) {
+                return self.fail(JsonError::BadEscape(start));
             }
-            unit => unit,
-        };
-        char::from_u32(scalar).ok_or(bad)
+            let low = self.hex4(start)?.wrapping_sub(0xDC00);
+            if low > 0x3FF {
+                return self.fail(JsonError::BadEscape(start));
+            }
+            scalar = 0x10000 + ((unit - 0xD800) << 10) + low;
+        }
+        match char::from_u32(scalar) {
+            Some(char) => Ok(char),
+            None => self.fail(JsonError::BadEscape(start)),
+        }
     }
 
-    fn hex4(&mut self) -> Result<u32, JsonError> {
+    /// Four digits of the escape that began at `start`.
+    fn hex4(&mut self, start: usize) -> Scan<u32> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let Some(digits) = rest.first_chunk::<4>() else {
+            return self.fail(JsonError::Truncated(self.text.len()));
+        };
         let mut unit = 0;
-        for _ in 0..4 {
-            let at = self.at;
-            let digit = char::from(self.next()?).to_digit(16).ok_or(JsonError::BadEscape(at))?;
-            unit = unit << 4 | digit;
+        for digit in digits {
+            match char::from(*digit).to_digit(16) {
+                Some(digit) => unit = unit << 4 | digit,
+                None => return self.fail(JsonError::BadEscape(start)),
+            }
         }
+        self.at += 4;
         Ok(unit)
     }
 
     /// Skips a value of any type, without recursion: one bit per open bracket, 1 for an object.
-    fn skip_value(&mut self) -> Result<(), JsonError> {
+    fn skip_value(&mut self) -> Scan<()> {
         let mut open = 0_u128;
         let mut depth = 0;
         loop {
             self.blanks();
-            let byte = self.peek().ok_or(JsonError::Truncated(self.at))?;
-            if let b'{' | b'[' = byte {
-                if depth == DEPTH_MAX {
-                    return Err(JsonError::TooDeep(self.at));
+            match self.peek() {
+                Some(byte @ (b'{' | b'[')) => {
+                    if depth == DEPTH_MAX {
+                        return self.fail(JsonError::TooDeep(self.at));
+                    }
+                    self.at += 1;
+                    depth += 1;
+                    open = open << 1 | u128::from(byte == b'{');
+                    self.blanks();
+                    if !self.eat(if byte == b'{' { b'}' } else { b']' }) {
+                        self.skip_name_if(byte == b'{')?;
+                        continue;
+                    }
+                    depth -= 1;
+                    open >>= 1;
                 }
-                self.at += 1;
-                depth += 1;
-                open = open << 1 | u128::from(byte == b'{');
-                self.blanks();
-                if !self.eat(if byte == b'{' { b'}' } else { b']' }) {
-                    self.skip_name_if(byte == b'{')?;
-                    continue;
-                }
-                depth -= 1;
-                open >>= 1;
-            } else {
-                self.skip_scalar(byte)?;
+                byte => self.skip_scalar(byte)?,
             }
             // A value is complete: close what closes, or go to the next value.
             loop {
@@ -362,7 +422,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn skip_name_if(&mut self, in_object: bool) -> Result<(), JsonError> {
+    fn skip_name_if(&mut self, in_object: bool) -> Scan<()> {
         if in_object {
             self.skip_string()?;
             self.colon()?;
@@ -370,35 +430,35 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn skip_scalar(&mut self, first: u8) -> Result<(), JsonError> {
+    fn skip_scalar(&mut self, first: Option<u8>) -> Scan<()> {
         match first {
-            b'"' => self.skip_string(),
-            b't' => self.literal("true"),
-            b'f' => self.literal("false"),
-            b'n' => self.literal("null"),
+            Some(b'"') => self.skip_string(),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
             _ => self.number(),
         }
     }
 
-    fn skip_string(&mut self) -> Result<(), JsonError> {
+    fn skip_string(&mut self) -> Scan<()> {
         self.expect(b'"')?;
         loop {
-            self.seek_quote_or_backslash()?;
-            if self.eat(b'"') {
+            let start = self.at;
+            if self.seek_quote_or_backslash()? == b'"' {
+                self.at += 1;
                 return Ok(());
             }
-            let start = self.at;
             self.at += 1;
             match self.next()? {
                 b'"' | b'\\' | b'/' | b'n' | b'r' | b't' | b'b' | b'f' => {}
-                b'u' => drop(self.hex4()?),
-                _ => return Err(JsonError::BadEscape(start)),
+                b'u' => drop(self.hex4(start)?),
+                _ => return self.fail(JsonError::BadEscape(start)),
             }
         }
     }
 
     /// A number of the JSON grammar.
-    fn number(&mut self) -> Result<(), JsonError> {
+    fn number(&mut self) -> Scan<()> {
         self.eat(b'-');
         if !self.eat(b'0') {
             self.digits()?;
@@ -413,61 +473,98 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), JsonError> {
+    fn digits(&mut self) -> Scan<()> {
         let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
+        while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
-        if self.at == start { Err(self.unexpected()) } else { Ok(()) }
+        if self.at == start { self.unexpected() } else { Ok(()) }
     }
 
-    fn literal(&mut self, literal: &'static str) -> Result<(), JsonError> {
+    fn literal(&mut self, literal: &'static str) -> Scan<()> {
         literal.bytes().try_for_each(|byte| self.expect(byte))
     }
 
-    fn colon(&mut self) -> Result<(), JsonError> {
+    #[inline]
+    fn colon(&mut self) -> Scan<()> {
         self.blanks();
         self.expect(b':')?;
         self.blanks();
         Ok(())
     }
 
+    #[inline]
     fn blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            self.skip_blanks();
+        }
+    }
+
+    /// Compact text, as every client writes it, never comes here.
+    #[cold]
+    fn skip_blanks(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn next(&mut self) -> Result<u8, JsonError> {
-        let byte = self.peek().ok_or(JsonError::Truncated(self.at))?;
+    fn next(&mut self) -> Scan<u8> {
+        let Some(byte) = self.peek() else { return self.unexpected() };
         self.at += 1;
         Ok(byte)
     }
 
+    #[inline]
     fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
-        if self.eat(byte) { Ok(()) } else { Err(self.unexpected()) }
+    #[inline]
+    fn expect(&mut self, byte: u8) -> Scan<()> {
+        if self.eat(byte) { Ok(()) } else { self.unexpected() }
     }
 
-    fn unexpected(&self) -> JsonError {
-        match self.peek() {
-            Some(byte) => JsonError::Unexpected { at: self.at, byte },
+    #[cold]
+    fn unexpected<T>(&mut self) -> Scan<T> {
+        let at = self.at;
+        self.fail(match self.peek() {
+            Some(byte) => JsonError::Unexpected { at, byte },
+            None => JsonError::Truncated(at),
+        })
+    }
+
+    #[cold]
+    fn wrong_type<T>(&mut self, member: &'static str, expected: &'static str) -> Scan<T> {
+        self.fail(match self.peek() {
+            Some(_) => JsonError::WrongType { member, expected },
             None => JsonError::Truncated(self.at),
-        }
+        })
     }
 
-    fn wrong_type(&self, member: &'static str, expected: &'static str) -> JsonError {
-        JsonError::WrongType { member, expected }
+    #[cold]
+    fn fail<T>(&mut self, error: JsonError) -> Scan<T> {
+        self.error = Some(error);
+        Err(Failed)
     }
+}
+
+/// The first byte of eight, in the order of memory, that is a quote or a backslash; 8 if none is.
+/// Borrows run upwards only, so the lowest mark is always a true one.
+#[inline]
+fn first_end(word: u64) -> usize {
+    const ONES: u64 = u64::MAX / 0xFF;
+    const TOPS: u64 = ONES << 7;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    let quotes = zeros(word ^ (ONES * b'"' as u64));
+    let backslashes = zeros(word ^ (ONES * b'\\' as u64));
+    (quotes | backslashes).trailing_zeros() as usize / 8
 }
 
 /// The start of a text that may be long, for an error.
