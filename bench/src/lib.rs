@@ -1,1 +1,72 @@
-//! Placeholder until the first slice lands.
+//! `gantry bench`: puts load on any broker of the protocol and says what it cost.
+//!
+//! The rule that shapes this crate: the generator must cost far less than the broker, or it measures
+//! itself. Requests are stamped from templates and answers scanned, not decoded (`gantry_client`'s
+//! `burst`); each connection moves whole bursts; nothing is shared between connections but two
+//! counters per turn; a second thread takes the measurements.
+//!
+//! | where | what |
+//! |---|---|
+//! | `args` | the command line |
+//! | `target` | brokers, topics and queues: found, and created where missing |
+//! | `send`, `pull`, `latency` | the modes: what is asked, and what an answer is worth |
+//! | `message` | what messages look like |
+//! | `load` | one connection under load: window, intended times, answers |
+//! | `schedule`, `ticker` | the open loop: when each request is meant to leave |
+//! | `connections`, `coordinator`, `run` | threads, phases, shares of the load |
+//! | `process`, `stats`, `report`, `progress` | figures, and how they are shown |
+//! | `floor` | a server that does the least for a send, as a yardstick |
+//!
+//! Failures under load (refusals, lost connections) are results and stand in the report; an error
+//! ends a run only before it has begun, or when it cannot be measured.
+
+mod args;
+mod connections;
+mod coordinator;
+mod error;
+mod floor;
+mod latency;
+mod load;
+mod message;
+mod process;
+mod progress;
+mod pull;
+mod report;
+mod run;
+mod schedule;
+mod send;
+mod stats;
+mod target;
+mod ticker;
+
+use std::process::ExitCode;
+
+pub use crate::args::{
+    Args, FloorArgs, Header, LatencyArgs, LoadArgs, Mode, PullArgs, SendArgs, ShapeArgs, TargetArgs,
+};
+use crate::error::BenchError;
+use crate::report::Report;
+
+/// Runs one benchmark and prints its report. Success means that there is a result: messages went
+/// through and no connection was lost. Refusals are part of a result.
+pub fn run(args: Args) -> ExitCode {
+    let outcome = match &args.mode {
+        Mode::Send(args) => send::run(args).map(|report| show(&report, args.load.json)),
+        Mode::Pull(args) => pull::run(args).map(|report| show(&report, args.load.json)),
+        Mode::Latency(args) => latency::run(args).map(|report| show(&report, args.load.json)),
+        Mode::Floor(args) => floor::run(args).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error: BenchError| {
+        eprintln!("gantry bench: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn show(report: &Report, as_json: bool) -> ExitCode {
+    if as_json {
+        println!("{}", serde_json::to_string(report).unwrap_or_default());
+    } else {
+        println!("{report}");
+    }
+    if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gantry_codec::body::{
     ClusterInfo, ConsumerListBody, LockBatchRequest, LockBatchResponse, MessageQueue,
-    TopicRouteData, to_json,
+    TopicRouteData, TopicStatsTable, to_json,
 };
 use gantry_codec::message_id::OffsetMessageId;
 use gantry_codec::requests::admin::CreateTopicHeader;
@@ -87,16 +87,21 @@ impl Admin {
         self.tell(broker, Command::request(code).with_header(&header)).await
     }
 
-    /// Whether a broker has the topic.
+    /// The ends of a topic's queues on a broker; None when it has no such topic.
     ///
     /// # Errors
     /// The broker could not be reached, did not answer, or refused for another reason.
-    pub async fn has_topic(&self, broker: &str, topic: &str) -> Result<bool, CallError> {
-        let request = Command::request(request_code::GET_TOPIC_STATS_INFO)
-            .with_header(&TopicHeader { topic: topic.to_owned() });
+    pub async fn topic_stats(
+        &self,
+        broker: &str,
+        topic: &str,
+    ) -> Result<Option<TopicStatsTable>, CallError> {
+        let code = request_code::GET_TOPIC_STATS_INFO;
+        let header = TopicHeader { topic: topic.to_owned() };
+        let request = Command::request(code).with_header(&header);
         match self.remoting.call(broker, request).await {
-            Err(error) if error.code() == Some(response_code::TOPIC_NOT_EXIST) => Ok(false),
-            answered => answered.map(|_| true),
+            Err(error) if error.code() == Some(response_code::TOPIC_NOT_EXIST) => Ok(None),
+            answered => json_body(broker, code, &answered?).map(Some),
         }
     }
 
