@@ -1,0 +1,634 @@
+//! The broker: which actors there are, on which threads, and in which order they start and stop.
+//!
+//! [`Broker::start`] reads from top to bottom as the start order; the supervision tree stops them in
+//! reverse. Nothing here is on a message's way.
+//!
+//! | thread | actors |
+//! |---|---|
+//! | the caller's | roots, topics, registrar, listeners |
+//! | `io-N` | connections; with few cores the appender too |
+//! | `log` | the appender, if it has a thread of its own |
+//! | `dispatch` | dispatcher, queues, schedule, groups |
+//! | `flush`, `files` | what blocks on the disk: flusher; allocator, offsets, group table |
+
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix::Addr;
+use gantry_client::ClientConfig;
+use gantry_codec::UniqueKeys;
+use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
+use gantry_storage::{
+    Clock, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store, StoreConfig,
+};
+use gantry_supervisor::{
+    ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict,
+};
+use slog::{Logger, error, info, o, warn};
+use thiserror::Error;
+
+use crate::{
+    group::{self, ControlConfig, GroupSettings, Surroundings, groups::GroupsConfig},
+    log::{
+        allocator::Allocator,
+        appender::{Appender, AppenderParts},
+        dispatcher::{DispatchSignal, Dispatcher},
+        flusher::Flusher,
+        state::LogState,
+    },
+    net::{Acceptor, ConnectionLimits, Listener, Network, PortSpec, ServiceFactory},
+    registrar::{LastTable, Registrar, RegistrarConfig},
+    schedule::{DelayLevels, Schedule, ScheduleParts},
+    session::{Session, SessionConfig, Shared},
+    topic::{
+        Catalog, CatalogConfig, Facts, Queues, Recovered, TopicTable, Topics, TopicsParts,
+        facts::RetryTopicMaker,
+    },
+};
+
+/// The seams to the outside: what a simulator puts its own in place of.
+#[derive(Clone)]
+pub struct Seams {
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Sockets to listen on.
+    pub network: Arc<dyn Network>,
+    /// How name servers are reached.
+    pub client: ClientConfig,
+    /// Threads.
+    pub placement: Placement,
+    /// Seed of every random choice that is not a matter of security.
+    pub seed: u64,
+    /// Cores that may be used.
+    pub cores: usize,
+    /// Bytes of memory of the machine.
+    pub memory_bytes: u64,
+}
+
+/// Why a broker did not start.
+#[derive(Debug, Error)]
+pub enum BrokerStartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A file of metadata cannot be read.
+    #[error(transparent)]
+    Metadata(#[from] gantry_storage::JsonFileError),
+    /// The advertised host is no address.
+    #[error("brokerIP1: {host} cannot be resolved: {reason}")]
+    Host {
+        /// The host.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A port cannot be opened.
+    #[error("cannot listen on {addr}: {reason}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        reason: String,
+    },
+    /// An actor could not be started.
+    #[error("{actor} cannot be started: {reason}")]
+    Actor {
+        /// Its name.
+        actor: &'static str,
+        /// Why not.
+        reason: Exit,
+    },
+}
+
+impl BrokerStartError {
+    /// Whether it is the store that cannot be opened (exit code 3).
+    pub fn is_store(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Metadata(_))
+    }
+}
+
+/// Connections open at once on one port.
+const CONNECTIONS_MAX: usize = 100_000;
+/// How long the end of a start-up dispatch is waited for before the ports open.
+const CATCH_UP_STEP: Duration = Duration::from_millis(1);
+
+/// A broker that serves.
+pub struct Broker {
+    tree: Tree,
+    store: Arc<Store>,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// What it tells others.
+    pub advertised: SocketAddr,
+    /// What sessions share; tests look in here.
+    pub shared: Arc<Shared>,
+    /// The dispatcher, for tests of the supervision.
+    pub dispatcher: Addr<Shell<Dispatcher>>,
+    log: Logger,
+}
+
+impl Broker {
+    /// Starts a broker below `parent`; it serves when this returns, and registers with its name
+    /// servers from then on.
+    pub async fn start(
+        config: &BrokerConfig,
+        seams: Seams,
+        parent: &Tree,
+        log: Logger,
+    ) -> Result<Self, BrokerStartError> {
+        let tree = parent.subtree("broker");
+        let started = Start { config, seams: &seams, tree: &tree, log: &log }.run().await;
+        if started.is_err() {
+            tree.stop().await;
+        }
+        started
+    }
+
+    /// The supervision tree.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Stops it in order: no new connections, what is in flight is answered, everything is flushed,
+    /// the store is marked as left in order (unless writing had failed).
+    pub async fn stop(&self) {
+        self.tree.stop().await;
+        if let Some(refusal) = self.shared.log_state.refusal() {
+            warn!(self.log, "the store is not marked as stopped in order";
+                "reason" => refusal.reason().to_string());
+            return;
+        }
+        match self.store.close() {
+            Ok(()) => info!(self.log, "broker stopped"),
+            Err(e) => error!(self.log, "the store cannot be closed"; "error" => %e),
+        }
+    }
+}
+
+/// A start under way.
+struct Start<'a> {
+    config: &'a BrokerConfig,
+    seams: &'a Seams,
+    tree: &'a Tree,
+    log: &'a Logger,
+}
+
+/// The log's actors.
+struct LogActors {
+    state: Arc<LogState>,
+    signal: Arc<DispatchSignal>,
+    dispatcher: Addr<Shell<Dispatcher>>,
+    appender: Addr<Shell<Appender>>,
+}
+
+impl Start<'_> {
+    async fn run(self) -> Result<Broker, BrokerStartError> {
+        // The sockets first: a port that is taken is told before anything is touched.
+        let (acceptor, addr) = self.listen()?;
+        let vip = self.listen_vip(addr);
+        let host = resolve(&self.config.identity.broker_ip1)?;
+        let advertised = SocketAddr::new(host, addr.port());
+
+        let store = Arc::new(Store::open(self.store_config(), self.seams.disk.clone())?);
+        info!(self.log, "store opened"; "report" => %store.report());
+        let table = Arc::new(TopicTable::default());
+        let levels = self.delay_levels();
+
+        let actors = self.start_log(&store, &table, &levels, advertised).await?;
+        let queues = self.queues(&store, &actors);
+        let topics = self.start_topics(&store, &table, &queues, advertised).await?;
+        self.catch_up(&store, &actors.signal).await;
+        let facts = Arc::new(Facts {
+            topics: table.clone(),
+            queues,
+            log: store.log().clone(),
+            hot_bytes: self.pull_limits().hot_bytes,
+        });
+        let control = self.start_groups(&store, &facts, &topics, advertised).await?;
+        self.start_schedule(&store, &table, &levels, &actors.appender).await?;
+
+        let shared = Arc::new(Shared {
+            config: self.session_config(advertised, &levels),
+            topics: table,
+            topics_root: topics,
+            facts,
+            control,
+            log: store.log().clone(),
+            log_state: actors.state,
+            appender: actors.appender,
+            credits: Credits::new(self.config.network.memory_budget),
+            clock: self.seams.clock.clone(),
+            unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
+        });
+        self.open_port("vip", vip, &shared).await?;
+        self.open_port("main", Some(acceptor), &shared).await?;
+        info!(self.log, "broker serves"; "addr" => %addr, "advertised" => %advertised);
+        Ok(Broker {
+            tree: self.tree.clone(),
+            store,
+            addr,
+            advertised,
+            shared,
+            dispatcher: actors.dispatcher,
+            log: self.log.clone(),
+        })
+    }
+
+    fn listen(&self) -> Result<(Box<dyn Acceptor>, SocketAddr), BrokerStartError> {
+        let wanted = self.config.network.listen_addr();
+        let failed =
+            |e: std::io::Error| BrokerStartError::Listen { addr: wanted, reason: e.to_string() };
+        let acceptor = self.seams.network.listen(wanted).map_err(failed)?;
+        let addr = acceptor.local_addr().map_err(failed)?;
+        Ok((acceptor, addr))
+    }
+
+    /// The second port (main − 2), to which 4.3 clients send by default. Without it only they fail, so
+    /// it is missed with a warning.
+    fn listen_vip(&self, main: SocketAddr) -> Option<Box<dyn Acceptor>> {
+        let port = main.port().checked_sub(2).filter(|port| *port > 0)?;
+        let addr = SocketAddr::new(main.ip(), port);
+        match self.seams.network.listen(addr) {
+            Ok(acceptor) => Some(acceptor),
+            Err(e) => {
+                warn!(self.log, "the port for 4.3 clients cannot be opened"; "addr" => %addr,
+                    "error" => %e);
+                None
+            }
+        }
+    }
+
+    fn store_config(&self) -> StoreConfig {
+        let store = &self.config.store;
+        let root = store.store_path_root_dir.clone();
+        StoreConfig {
+            log: LogConfig {
+                dir: store.store_path_commit_log.clone(),
+                segment_bytes: store.mapped_file_size_commit_log,
+            },
+            queues: ConsumeQueueConfig::new(
+                root.join("consumequeue"),
+                store.mapped_file_size_consume_queue,
+            ),
+            check_crc: store.check_crc_on_recover,
+            root,
+        }
+    }
+
+    fn delay_levels(&self) -> DelayLevels {
+        DelayLevels::new(&self.config.topics.message_delays)
+    }
+
+    fn pull_limits(&self) -> PullLimits {
+        let pull = &self.config.pull;
+        let limit = |count: usize, bytes: usize| (count as u32, bytes as u64);
+        PullLimits {
+            messages_max: 32,
+            hot: limit(
+                pull.max_transfer_count_on_message_in_memory,
+                pull.max_transfer_bytes_on_message_in_memory,
+            ),
+            cold: limit(
+                pull.max_transfer_count_on_message_in_disk,
+                pull.max_transfer_bytes_on_message_in_disk,
+            ),
+            hot_bytes: self.seams.memory_bytes / 100 * pull.access_message_in_memory_max_ratio,
+        }
+    }
+
+    fn session_config(&self, advertised: SocketAddr, levels: &DelayLevels) -> SessionConfig {
+        let identity = &self.config.identity;
+        let mut suffix = String::new();
+        for (name, value) in [
+            (gantry_codec::properties::CLUSTER, identity.broker_cluster_name.as_str()),
+            (gantry_codec::properties::MSG_REGION, identity.region_id.as_str()),
+            (gantry_codec::properties::TRACE_ON, if identity.trace_on { "true" } else { "false" }),
+        ] {
+            gantry_codec::properties::append(&mut suffix, name, value);
+        }
+        SessionConfig {
+            store_host: advertised,
+            region: identity.region_id.clone(),
+            trace_on: identity.trace_on,
+            property_suffix: suffix,
+            message_bytes_max: self.config.store.max_message_size,
+            permission: identity.broker_permission,
+            long_polling: self.config.pull.long_polling_enable,
+            short_polling_ms: self.config.pull.short_polling_time.as_millis() as i64,
+            delay_levels: levels.count(),
+            limits: self.pull_limits(),
+        }
+    }
+
+    fn io_threads(&self) -> Vec<Place> {
+        let chosen = match self.config.network.io_threads {
+            0 => (self.seams.cores / 2).max(1),
+            threads => threads,
+        };
+        (0..chosen).map(|index| Place::numbered("io", index)).collect()
+    }
+
+    /// With few cores the appender shares the connections' thread: a hop within a thread wakes nobody.
+    fn appender_place(&self) -> Place {
+        let alone = match self.config.store.appender_placement {
+            AppenderPlacement::Own => true,
+            AppenderPlacement::Shared => false,
+            AppenderPlacement::Auto => self.seams.cores > 2,
+        };
+        if alone { Place::named("log") } else { Place::numbered("io", 0) }
+    }
+
+    async fn start_log(
+        &self,
+        store: &Arc<Store>,
+        table: &Arc<TopicTable>,
+        levels: &DelayLevels,
+        advertised: SocketAddr,
+    ) -> Result<LogActors, BrokerStartError> {
+        let tree = self.tree.subtree("log");
+        let state = Arc::new(LogState::default());
+        fail_stop(&tree, &state);
+        let signal = Arc::new(DispatchSignal::new(store.report().dispatch_from));
+        let dispatcher = {
+            let (log, table, levels) = (store.log().clone(), table.clone(), levels.clone());
+            let (signal, logger) = (signal.clone(), self.child_log("dispatcher"));
+            let spec = ChildSpec::new("dispatcher", Policy::RestartFromDisk, move |incarnation| {
+                let (log, table, levels) = (log.clone(), table.clone(), levels.clone());
+                let (signal, logger) = (signal.clone(), logger.clone());
+                Ok(Dispatcher::new(log, table, levels, signal, incarnation.into(), logger))
+            });
+            tree.spawn(spec.place(dispatch_place()))
+        };
+        let flusher = {
+            let (log, state) = (store.log().clone(), state.clone());
+            let (interval, logger) =
+                (self.config.flush.flush_interval_commit_log, self.child_log("flusher"));
+            let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
+                Ok(Flusher::new(log.flusher(), state.clone(), interval, logger.clone()))
+            });
+            self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)?
+        };
+        let allocator = {
+            let (disk, config) = (self.seams.disk.clone(), store.log().config().clone());
+            let logger = self.child_log("allocator");
+            let spec = ChildSpec::new("allocator", Policy::RestartEmpty, move |_| {
+                Ok(Allocator::new(disk.clone(), config.clone(), logger.clone()))
+            });
+            self.started("allocator", tree.start(spec.place(Place::named("files"))).await)?
+        };
+        let parts = AppenderParts {
+            log: store.log().clone(),
+            clock: self.seams.clock.clone(),
+            store_host: advertised,
+            sync_flush: self.config.flush.flush_disk_type == FlushDiskType::SyncFlush,
+            dispatcher: dispatcher.clone(),
+            signal: signal.clone(),
+            flusher,
+            allocator,
+            state: state.clone(),
+            log_to: self.child_log("appender"),
+        };
+        let spec = ChildSpec::new("appender", Policy::RestartFromDisk, move |incarnation| {
+            let tail = parts.log.tail().ok_or("the log's tail is still in use")?;
+            Ok(Appender::new(parts.clone(), tail, incarnation.into()))
+        });
+        let appender =
+            self.started("appender", tree.start(spec.place(self.appender_place())).await)?;
+        Ok(LogActors { state, signal, dispatcher, appender })
+    }
+
+    fn queues(&self, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
+        Arc::new(Queues {
+            tree: self.tree.pool("queues"),
+            place: dispatch_place(),
+            disk: self.seams.disk.clone(),
+            config: store.config().queues.clone(),
+            commit_log: store.log().clone(),
+            dispatcher: actors.dispatcher.clone(),
+            log: self.log.clone(),
+        })
+    }
+
+    async fn start_topics(
+        &self,
+        store: &Arc<Store>,
+        table: &Arc<TopicTable>,
+        queues: &Arc<Queues>,
+        advertised: SocketAddr,
+    ) -> Result<Addr<Shell<Topics>>, BrokerStartError> {
+        let registrar = self.start_registrar(advertised);
+        let mut recovered = Recovered::new();
+        for queue in store.queues() {
+            let queues = recovered.entry(queue.topic.clone()).or_default();
+            queues.insert(queue.queue.0, (queue.min.0, queue.max.0));
+        }
+        let (recovered, topic_tree) = (Arc::new(recovered), self.tree.pool("topics"));
+        let config = self.catalog_config();
+        let path = store.config().config_dir().join("topics.json");
+        let (disk, clock) = (self.seams.disk.clone(), self.seams.clock.clone());
+        // Read once here, so that a file that cannot be read is told as such.
+        Catalog::open(config.clone(), path.clone(), disk.clone(), clock.clone())?;
+        let (table, queues) = (table.clone(), queues.clone());
+        let (log, logger) = (self.log.clone(), self.child_log("topics"));
+        let spec = ChildSpec::new("topics", Policy::RestartFromDisk, move |_| {
+            let catalog =
+                Catalog::open(config.clone(), path.clone(), disk.clone(), clock.clone());
+            let parts = TopicsParts {
+                tree: topic_tree.clone(),
+                queues: queues.clone(),
+                table: table.clone(),
+                recovered: recovered.clone(),
+                registrar: registrar.clone(),
+                topic_log: log.clone(),
+                log: logger.clone(),
+            };
+            Ok(Topics::new(parts, catalog.map_err(|e| e.to_string())?))
+        });
+        self.started("topics", self.tree.start(spec).await)
+    }
+
+    fn catalog_config(&self) -> CatalogConfig {
+        let (identity, topics) = (&self.config.identity, &self.config.topics);
+        CatalogConfig {
+            cluster: identity.broker_cluster_name.clone(),
+            broker: identity.broker_name.clone(),
+            auto_create: topics.auto_create_topic_enable,
+            default_queues: topics.default_topic_queue_nums as i32,
+            delay_levels: topics.message_delays.len() as i32,
+            trace_topic: topics.trace_topic_enable,
+        }
+    }
+
+    fn start_registrar(&self, advertised: SocketAddr) -> Addr<Shell<Registrar>> {
+        let (identity, registration) = (&self.config.identity, &self.config.registration);
+        let ha = format!("{}:{}", identity.broker_ip2, advertised.port().saturating_add(1));
+        let config = RegistrarConfig {
+            namesrv: registration.namesrv_addr.clone(),
+            cluster_name: identity.broker_cluster_name.clone(),
+            broker_name: identity.broker_name.clone(),
+            broker_addr: advertised.to_string(),
+            broker_id: identity.broker_id as i64,
+            ha_server_addr: ha,
+            permission: identity.broker_permission,
+            compressed: registration.compressed_register,
+            period: registration.register_name_server_period,
+            timeout: registration.register_broker_timeout,
+            client: self.seams.client.clone(),
+        };
+        let (last, logger) = (LastTable::new(Mutex::new(None)), self.child_log("registrar"));
+        self.tree.spawn(ChildSpec::new("registrar", Policy::RestartEmpty, move |_| {
+            Ok(Registrar::new(config.clone(), last.clone(), logger.clone()))
+        }))
+    }
+
+    /// Waits until every queue has what the log has, so that offsets continue where they were.
+    async fn catch_up(&self, store: &Arc<Store>, signal: &DispatchSignal) {
+        while signal.position() < store.log().max_offset() {
+            tokio::time::sleep(CATCH_UP_STEP).await;
+        }
+    }
+
+    async fn start_groups(
+        &self,
+        store: &Arc<Store>,
+        facts: &Arc<Facts>,
+        topics: &Addr<Shell<Topics>>,
+        advertised: SocketAddr,
+    ) -> Result<group::Control, BrokerStartError> {
+        let (identity, groups) = (&self.config.identity, &self.config.groups);
+        let settings = GroupSettings {
+            control: ControlConfig {
+                broker_name: identity.broker_name.as_str().into(),
+                broker_addr: advertised.to_string().into(),
+                server_side_reset: false,
+                check_expression: None,
+            },
+            groups: GroupsConfig {
+                auto_create: groups.auto_create_subscription_group,
+                notify: groups.notify_consumer_ids_changed_enable,
+                client_expiry: groups.channel_expired_timeout,
+                place: dispatch_place(),
+            },
+            offsets_interval: groups.flush_consumer_offset_interval,
+            file_place: Place::named("files"),
+        };
+        let retry_topics = RetryTopicMaker { table: facts.topics.clone(), topics: topics.clone() };
+        let around = Surroundings {
+            tree: self.tree,
+            config_dir: &store.config().config_dir(),
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+            facts: facts.clone(),
+            retry_topics: Arc::new(retry_topics),
+            log: self.log,
+        };
+        let started = group::start(settings, around).await;
+        started.map_err(|(actor, reason)| BrokerStartError::Actor { actor, reason })
+    }
+
+    async fn start_schedule(
+        &self,
+        store: &Arc<Store>,
+        table: &Arc<TopicTable>,
+        levels: &DelayLevels,
+        appender: &Addr<Shell<Appender>>,
+    ) -> Result<(), BrokerStartError> {
+        let parts = ScheduleParts {
+            levels: levels.clone(),
+            topics: table.clone(),
+            log: store.log().clone(),
+            appender: appender.clone(),
+            clock: self.seams.clock.clone(),
+            disk: self.seams.disk.clone(),
+            file: JsonFile::new(store.config().config_dir().join("delayOffset.json")),
+            save_interval: Duration::from_secs(10),
+            log_to: self.child_log("schedule"),
+        };
+        let spec = ChildSpec::new("schedule", Policy::RestartFromDisk, move |_| {
+            Schedule::open(parts.clone())
+        });
+        self.started("schedule", self.tree.start(spec.place(dispatch_place())).await)?;
+        Ok(())
+    }
+
+    async fn open_port(
+        &self,
+        name: &'static str,
+        acceptor: Option<Box<dyn Acceptor>>,
+        shared: &Arc<Shared>,
+    ) -> Result<(), BrokerStartError> {
+        let Some(first) = acceptor else { return Ok(()) };
+        let addr = first.local_addr().map_err(|e| BrokerStartError::Listen {
+            addr: self.config.network.listen_addr(),
+            reason: e.to_string(),
+        })?;
+        let network = &self.config.network;
+        let shared = shared.clone();
+        let factory: ServiceFactory<Session> = Arc::new(move |_| Session::new(shared.clone()));
+        let limits = ConnectionLimits {
+            outbox_bytes: network.connection_outbox_bytes,
+            stall: network.client_stall_timeout,
+            idle: network.idle_time_max,
+            ..ConnectionLimits::default()
+        };
+        let spec = Arc::new(PortSpec {
+            factory,
+            tree: self.tree.pool(&format!("connections-{name}")),
+            threads: self.io_threads(),
+            connections_max: CONNECTIONS_MAX,
+            limits,
+            log: self.log.new(o!("port" => name)),
+        });
+        // The first incarnation takes the socket that is open already, later ones open it again.
+        let (network, mut first) = (self.seams.network.clone(), Some(first));
+        let child = ChildSpec::in_context(name, Policy::RestartFromDisk, move |_, ctx| {
+            let acceptor = match first.take() {
+                Some(first) => first,
+                None => network.listen(addr).map_err(|e| e.to_string())?,
+            };
+            Ok(Listener::new(spec.clone(), acceptor, ctx))
+        });
+        self.started("listener", self.tree.start(child).await)?;
+        Ok(())
+    }
+
+    fn child_log(&self, actor: &'static str) -> Logger {
+        self.log.new(o!("actor" => actor))
+    }
+
+    fn started<T>(
+        &self,
+        actor: &'static str,
+        started: Result<T, Exit>,
+    ) -> Result<T, BrokerStartError> {
+        started.map_err(|reason| BrokerStartError::Actor { actor, reason })
+    }
+}
+
+fn dispatch_place() -> Place {
+    Place::named("dispatch")
+}
+
+/// A child of the log that is beyond its budget ends writing for good; reads go on.
+fn fail_stop(tree: &Tree, state: &Arc<LogState>) {
+    let state = state.clone();
+    tree.on_escalate(move |escalation| {
+        state.fail(&format!("the {} has failed: {}", escalation.child, escalation.exit));
+        Verdict::Leave
+    });
+}
+
+fn resolve(host: &str) -> Result<IpAddr, BrokerStartError> {
+    if let Ok(ip) = host.parse() {
+        return Ok(ip);
+    }
+    let failed = |reason: String| BrokerStartError::Host { host: host.into(), reason };
+    let mut found = (host, 0).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
+    let v4_first = found.clone().find(|addr| addr.is_ipv4()).or_else(|| found.next());
+    v4_first.map(|addr| addr.ip()).ok_or_else(|| failed("no address".into()))
+}

@@ -1,0 +1,322 @@
+//! The appender: the only writer of the commit log's tail.
+//!
+//! Owns the tail (position, queue offsets, store timestamp). Connections send it one [`AppendBatch`]
+//! per burst; it writes each message straight into the mapped file and, once its mailbox is empty or
+//! a round is large enough, ends the round: publishes the new end once, wakes the dispatcher once,
+//! and answers every batch, or hands it to the flusher if the answer has to wait for the disk.
+//!
+//! Invariants: messages of one queue get offsets in the order of their batches; nothing is answered
+//! before it is published; a client batch is stored as a whole or not at all; store timestamps never
+//! go back.
+//! Failure policy: restart from disk after a panic (the tail is found again at the last published
+//! end, so what was not answered is gone); an I/O error ends writing for good ([`LogState`]).
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+
+use actix::{Addr, AsyncContext, Recipient};
+use gantry_codec::Record;
+use gantry_storage::{AppendError, Clock, CommitLog, LogTail, Segment};
+use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
+use slog::{Logger, error, warn};
+
+use super::{
+    allocator::{Allocate, Allocator, SegmentReady},
+    batch::{AppendBatch, NewMessage, Send, SendBatch, SendResult},
+    dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
+    flusher::{FlushBatches, Flusher},
+    state::LogState,
+};
+
+/// A round ends at the latest after this many bytes or messages, so that the first batch of a flood
+/// does not wait for the last.
+const ROUND_BYTES_MAX: usize = 1 << 20;
+const ROUND_MESSAGES_MAX: usize = 4096;
+
+/// What the appender works with.
+#[derive(Clone)]
+pub struct AppenderParts {
+    /// The shared view of the log.
+    pub log: CommitLog,
+    /// Wall clock for store timestamps.
+    pub clock: Arc<dyn Clock>,
+    /// The advertised address, written into every record.
+    pub store_host: SocketAddr,
+    /// Whether answers wait for the disk.
+    pub sync_flush: bool,
+    /// Told of every new end of the log, unless it knows already.
+    pub dispatcher: Addr<Shell<Dispatcher>>,
+    /// Whether it knows.
+    pub signal: Arc<DispatchSignal>,
+    /// Flushes, and answers batches that wait for it.
+    pub flusher: Addr<Shell<Flusher>>,
+    /// Makes the next file ahead of time.
+    pub allocator: Addr<Shell<Allocator>>,
+    /// Whether the log takes messages.
+    pub state: Arc<LogState>,
+    /// The actor's logger.
+    pub log_to: Logger,
+}
+
+/// See the module's text.
+pub struct Appender {
+    parts: AppenderParts,
+    tail: LogTail,
+    round: Round,
+    /// The file after the current one, when it is there.
+    spare: Option<Arc<Segment>>,
+    /// Batches that wait for the next file, oldest first.
+    waiting: VecDeque<Box<SendBatch>>,
+    last_timestamp: i64,
+}
+
+/// What has been written and not yet published.
+#[derive(Default)]
+struct Round {
+    number: u64,
+    bytes: usize,
+    messages: usize,
+    batches: Vec<Box<SendBatch>>,
+}
+
+/// Why a batch is not done.
+enum Stop {
+    /// It waits for the next file.
+    NoFile,
+    /// Writing has ended.
+    Failed(String),
+}
+
+impl Appender {
+    /// An appender that continues at `tail`. `incarnation` keeps the rounds of a predecessor that died
+    /// apart from its own.
+    pub fn new(parts: AppenderParts, tail: LogTail, incarnation: u64) -> Self {
+        let round = Round { number: (incarnation << 40) + 1, ..Round::default() };
+        Self { parts, tail, round, spare: None, waiting: VecDeque::new(), last_timestamp: 0 }
+    }
+
+    fn accept(&mut self, mut batch: Box<SendBatch>, me: &Recipient<SegmentReady>) {
+        if let Some(refusal) = self.parts.state.refusal() {
+            batch.refuse(refusal.reason());
+            batch.answer();
+        } else if self.waiting.is_empty() {
+            self.write_or_park(batch, me);
+        } else {
+            self.waiting.push_back(batch);
+        }
+    }
+
+    fn write_or_park(&mut self, mut batch: Box<SendBatch>, me: &Recipient<SegmentReady>) {
+        match self.write(&mut batch, me) {
+            Ok(()) => {
+                self.round.batches.push(batch);
+                if self.round.bytes >= ROUND_BYTES_MAX || self.round.messages >= ROUND_MESSAGES_MAX {
+                    self.end_round();
+                }
+            }
+            Err(Stop::NoFile) => self.waiting.push_front(batch),
+            Err(Stop::Failed(why)) => {
+                error!(self.parts.log_to, "the log takes no more messages"; "reason" => &why);
+                self.parts.state.fail(&why);
+                self.end_round();
+                batch.refuse(&why.into());
+                batch.answer();
+                self.refuse_waiting();
+            }
+        }
+    }
+
+    /// Writes every send of the batch that is not done yet.
+    fn write(&mut self, batch: &mut SendBatch, me: &Recipient<SegmentReady>) -> Result<(), Stop> {
+        let now = self.parts.clock.now_ms().max(self.last_timestamp);
+        self.last_timestamp = now;
+        let SendBatch { sends, messages, properties, done, .. } = batch;
+        for send in sends.iter_mut().skip(*done) {
+            let messages = messages.get_mut(send.messages.clone()).unwrap_or_default();
+            send.result = loop {
+                match self.store(send, messages, properties, now) {
+                    Err(AppendError::SegmentFull { .. }) => self.next_file(me)?,
+                    Err(e @ AppendError::TooLarge { .. }) => {
+                        break SendResult::TooLarge(e.to_string());
+                    }
+                    Err(e) => return Err(Stop::Failed(e.to_string())),
+                    Ok(result) => break result,
+                }
+            };
+            *done += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes the messages of one send: all of them, next to each other in one file, or none.
+    fn store(
+        &mut self,
+        send: &Send,
+        messages: &mut [NewMessage],
+        properties: &str,
+        now: i64,
+    ) -> Result<SendResult, AppendError> {
+        if !send.slot.is_alive() {
+            return Ok(SendResult::QueueGone);
+        }
+        let host = self.parts.store_host;
+        let bytes = messages.iter().map(|m| record(send, m, properties, host).encoded_len() as u64);
+        self.tail.check_room(bytes.sum())?;
+        let first = send.slot.take_offsets(self.round.number, messages.len() as u64);
+        for (message, offset) in messages.iter_mut().zip(first..) {
+            let mut record = record(send, message, properties, host);
+            record.queue_offset = offset as i64;
+            record.store_timestamp = now;
+            let appended = self.tail.append(&mut record)?;
+            message.offset = appended.offset;
+            self.round.bytes += appended.len as usize;
+        }
+        self.round.messages += messages.len();
+        Ok(SendResult::Stored(first))
+    }
+
+    /// Continues in the next file, or says that it is not there yet.
+    fn next_file(&mut self, me: &Recipient<SegmentReady>) -> Result<(), Stop> {
+        if self.tail.advance() {
+            self.order_file(me);
+            return Ok(());
+        }
+        let start = self.tail.next_segment_start();
+        match self.spare.take().filter(|spare| spare.start() == start.0) {
+            Some(segment) => {
+                self.tail.install(segment).map_err(|e| Stop::Failed(e.to_string()))?;
+                self.order_file(me);
+                Ok(())
+            }
+            None => {
+                warn!(self.parts.log_to, "waiting for the next log file"; "start" => start.0);
+                Err(Stop::NoFile)
+            }
+        }
+    }
+
+    fn order_file(&self, me: &Recipient<SegmentReady>) {
+        let start = self.tail.next_segment_start();
+        self.parts.allocator.do_send(Allocate { start, reply_to: me.clone() });
+    }
+
+    /// Publishes what was written and answers it, or leaves the answering to the flusher.
+    fn end_round(&mut self) {
+        if self.round.batches.is_empty() && self.round.messages == 0 {
+            return;
+        }
+        for batch in &self.round.batches {
+            for send in &batch.sends {
+                send.slot.commit_round();
+            }
+        }
+        // Sends of a batch that waits for the next file are final too: they have been written.
+        for send in self.waiting.front().iter().flat_map(|b| b.sends.iter().take(b.done)) {
+            send.slot.commit_round();
+        }
+        let end = self.tail.publish(self.last_timestamp);
+        self.round.number += 1;
+        self.round.bytes = 0;
+        self.round.messages = 0;
+        if self.parts.signal.raise() {
+            self.parts.dispatcher.do_send(LogAdvanced);
+        }
+        let (waiting, done): (Vec<_>, Vec<_>) = self
+            .round
+            .batches
+            .drain(..)
+            .partition(|batch| self.parts.sync_flush && batch.wait_flush);
+        for batch in done {
+            batch.answer();
+        }
+        if !waiting.is_empty() {
+            self.parts.flusher.do_send(FlushBatches { end, batches: waiting });
+        }
+    }
+
+    fn refuse_waiting(&mut self) {
+        let Some(refusal) = self.parts.state.refusal() else { return };
+        for mut batch in self.waiting.drain(..) {
+            batch.refuse(refusal.reason());
+            batch.answer();
+        }
+    }
+}
+
+/// The record of a message; its places in log and queue and its store time are for the tail to set.
+fn record<'a>(
+    send: &'a Send,
+    message: &'a NewMessage,
+    properties: &'a str,
+    store_host: SocketAddr,
+) -> Record<'a> {
+    Record {
+        queue_id: send.slot.queue_id as i32,
+        flag: message.flag,
+        queue_offset: 0,
+        physical_offset: 0,
+        sys_flag: send.sys_flag,
+        born_timestamp: send.born_timestamp,
+        born_host: send.born_host,
+        store_timestamp: 0,
+        store_host,
+        reconsume_times: send.reconsume_times,
+        prepared_transaction_offset: send.prepared_transaction_offset,
+        body_crc: message.body_crc,
+        body: &message.body,
+        topic: &send.slot.topic,
+        properties: properties.get(message.properties.clone()).unwrap_or_default(),
+    }
+}
+
+impl Logic for Appender {
+    const NAME: &'static str = "appender";
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.order_file(&ctx.address().recipient());
+    }
+
+    fn drained(&mut self, _: &mut Ctx<Self>) {
+        self.end_round();
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<Self>) {
+        self.end_round();
+        let why: Arc<str> = "the broker is stopping".into();
+        for mut batch in self.waiting.drain(..) {
+            batch.refuse(&why);
+            batch.answer();
+        }
+    }
+}
+
+impl Receive<AppendBatch> for Appender {
+    fn receive(&mut self, AppendBatch(batch): AppendBatch, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.accept(batch, &ctx.address().recipient());
+        Reply::Now(())
+    }
+}
+
+impl Receive<SegmentReady> for Appender {
+    fn receive(&mut self, ready: SegmentReady, ctx: &mut Ctx<Self>) -> Reply<()> {
+        match ready.segment {
+            Ok(segment) => {
+                self.spare = Some(segment);
+                self.parts.state.space_again();
+                let me = ctx.address().recipient();
+                while self.spare.is_some()
+                    && let Some(batch) = self.waiting.pop_front()
+                {
+                    self.write_or_park(batch, &me);
+                }
+            }
+            Err(why) => {
+                // The file in use may have room yet; only what needs the next one is refused.
+                if !self.waiting.is_empty() {
+                    self.parts.state.no_space(&why);
+                    self.refuse_waiting();
+                }
+            }
+        }
+        Reply::Now(())
+    }
+}

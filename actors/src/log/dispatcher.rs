@@ -1,0 +1,247 @@
+//! The dispatcher: turns the log's new end into index entries of queues.
+//!
+//! Reads the log from where it stopped to the published end, in rounds of bounded size, and sends
+//! each touched queue one [`IndexBatch`] per round. Pushed by the appender, never polled: the
+//! appender raises [`DispatchSignal`] and sends a wake-up only if none is queued yet. Off the
+//! producers' path altogether.
+//!
+//! Invariants: entries of one queue leave in log order; the position moves only after the entries
+//! have been sent, so a round that died is read again (queues skip what they have).
+//! Failure policy: restart from disk, at the last position.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use actix::{AsyncContext, Message};
+use gantry_storage::{CommitLog, DispatchEntry, DispatchReader, IndexEntry, PhysicalOffset, QueueOffset};
+use gantry_supervisor::{Ctx, Logic, Receive, Reply};
+use slog::{Logger, error, info};
+
+use crate::{
+    schedule::DelayLevels,
+    topic::{IndexBatch, QueueSlot, TopicTable, TopicView, names::SCHEDULE_TOPIC},
+};
+
+/// Entries per round: enough to make the hop cheap, few enough to let the queues run in between.
+const ROUND_ENTRIES_MAX: usize = 2048;
+
+/// Transaction bits of a record's flag.
+const TRANSACTION_BITS: i32 = 0xC;
+const TRANSACTION_COMMIT: i32 = 0x8;
+
+/// The log has a new end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LogAdvanced;
+
+/// Index the entries of `slot` behind `after` again, up to where the dispatcher is.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Redispatch {
+    /// The queue with the gap.
+    pub slot: Arc<QueueSlot>,
+    /// End of the last record that it has.
+    pub after: PhysicalOffset,
+}
+
+/// Make the next handler panic; for tests of the supervision.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+/// What the appender, the dispatcher and those who wait for it share.
+#[derive(Default)]
+pub struct DispatchSignal {
+    wake_queued: AtomicBool,
+    position: AtomicU64,
+}
+
+impl DispatchSignal {
+    /// A signal for a dispatcher that begins at `start`.
+    pub fn new(start: PhysicalOffset) -> Self {
+        Self { wake_queued: AtomicBool::new(false), position: AtomicU64::new(start.0) }
+    }
+
+    /// Whether the caller has to send the wake-up; at most one is queued.
+    pub fn raise(&self) -> bool {
+        !self.wake_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Up to where entries have been sent to their queues.
+    pub fn position(&self) -> PhysicalOffset {
+        PhysicalOffset(self.position.load(Ordering::Acquire))
+    }
+}
+
+/// See the module's text.
+pub struct Dispatcher {
+    log: CommitLog,
+    reader: DispatchReader,
+    topics: Arc<TopicTable>,
+    levels: DelayLevels,
+    signal: Arc<DispatchSignal>,
+    round: Round,
+    log_to: Logger,
+}
+
+/// Entries of one round by queue.
+#[derive(Default)]
+struct Round {
+    number: u64,
+    batches: Vec<(Arc<QueueSlot>, IndexBatch)>,
+    /// The topic of the last entry: neighbours in the log are often of one topic.
+    topic: Option<(Box<str>, Option<Arc<TopicView>>)>,
+}
+
+impl Round {
+    fn add(&mut self, entry: &DispatchEntry<'_>, topics: &TopicTable, levels: &DelayLevels) {
+        if !is_indexed(entry) {
+            return;
+        }
+        if self.topic.as_ref().is_none_or(|(name, _)| **name != *entry.topic) {
+            self.topic = Some((entry.topic.into(), topics.get(entry.topic)));
+        }
+        let Some((_, Some(view))) = &self.topic else { return };
+        // A topic that was deleted, or a queue of a life before: its records have no reader.
+        let Some(slot) = view.queue(entry.queue_id).filter(|slot| slot.is_alive()) else { return };
+        slot.saw_offset(entry.queue_offset.0);
+        let index = index_entry(entry, levels);
+        let place = slot.dispatch_place(self.number, self.batches.len());
+        match self.batches.get_mut(place) {
+            Some((_, batch)) => batch.entries.push(index),
+            None => {
+                let batch = IndexBatch { first: entry.queue_offset, entries: vec![index], again: false };
+                self.batches.push((slot.clone(), batch));
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        for (slot, batch) in self.batches.drain(..) {
+            slot.actor().do_send(batch);
+        }
+        self.number += 1;
+        self.topic = None;
+    }
+}
+
+/// Half messages and rollbacks are in no queue.
+fn is_indexed(entry: &DispatchEntry<'_>) -> bool {
+    matches!(entry.sys_flag & TRANSACTION_BITS, 0 | TRANSACTION_COMMIT)
+}
+
+/// The queue's entry: with the hash of the tag, or the delivery time of a delayed message.
+fn index_entry(entry: &DispatchEntry<'_>, levels: &DelayLevels) -> IndexEntry {
+    let tags_code = if entry.topic == SCHEDULE_TOPIC {
+        entry.store_timestamp + levels.delay_ms(entry.queue_id + 1)
+    } else {
+        entry.tags_code
+    };
+    IndexEntry { offset: entry.offset, size: entry.size, tags_code }
+}
+
+impl Dispatcher {
+    /// A dispatcher that begins where `signal` says its predecessor stopped.
+    pub fn new(
+        log: CommitLog,
+        topics: Arc<TopicTable>,
+        levels: DelayLevels,
+        signal: Arc<DispatchSignal>,
+        incarnation: u64,
+        log_to: Logger,
+    ) -> Self {
+        let reader = DispatchReader::new(log.clone(), signal.position());
+        let round = Round { number: (incarnation << 40) + 1, ..Round::default() };
+        Self { log, reader, topics, levels, signal, round, log_to }
+    }
+
+    /// One round; whether there is more to do.
+    pub fn dispatch(&mut self) -> bool {
+        let Self { reader, round, topics, levels, .. } = self;
+        let read = reader.read(ROUND_ENTRIES_MAX, |entry| round.add(entry, topics, levels));
+        self.round.send();
+        if let Err(e) = read {
+            error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
+        }
+        self.signal.position.store(self.reader.position().0, Ordering::Release);
+        self.reader.position() < self.log.max_offset()
+    }
+
+    fn redispatch(&mut self, order: &Redispatch) {
+        let end = self.reader.position();
+        info!(self.log_to, "indexing a queue again from the log"; "topic" => &*order.slot.topic,
+            "queue" => order.slot.queue_id, "from" => order.after.0, "to" => end.0);
+        let mut reader = DispatchReader::new(self.log.clone(), order.after);
+        let mut batch: Option<IndexBatch> = None;
+        while reader.position() < end {
+            let before = reader.position();
+            let slot = &order.slot;
+            let read = reader.read(ROUND_ENTRIES_MAX, |entry| {
+                let wanted = entry.offset < end
+                    && entry.queue_id == slot.queue_id
+                    && *entry.topic == *slot.topic
+                    && is_indexed(entry);
+                if !wanted {
+                    return;
+                }
+                let index = index_entry(entry, &self.levels);
+                batch
+                    .get_or_insert_with(|| IndexBatch {
+                        first: entry.queue_offset,
+                        entries: Vec::new(),
+                        again: true,
+                    })
+                    .entries
+                    .push(index);
+            });
+            if let Err(e) = read {
+                error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
+            }
+            if reader.position() == before {
+                break;
+            }
+        }
+        let batch = batch.unwrap_or(IndexBatch {
+            first: QueueOffset(0),
+            entries: Vec::new(),
+            again: true,
+        });
+        order.slot.actor().do_send(batch);
+    }
+}
+
+impl Logic for Dispatcher {
+    const NAME: &'static str = "dispatcher";
+
+    /// Also after a restart: the wake-up that died is made up for.
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.signal.wake_queued.store(true, Ordering::Release);
+        ctx.notify(LogAdvanced);
+    }
+}
+
+impl Receive<LogAdvanced> for Dispatcher {
+    fn receive(&mut self, _: LogAdvanced, ctx: &mut Ctx<Self>) -> Reply<()> {
+        // Lowered first: an end that is published from here on queues a wake-up of its own.
+        self.signal.wake_queued.store(false, Ordering::Release);
+        if self.dispatch() && self.signal.raise() {
+            ctx.notify(LogAdvanced);
+        }
+        Reply::Now(())
+    }
+}
+
+impl Receive<Redispatch> for Dispatcher {
+    fn receive(&mut self, order: Redispatch, _: &mut Ctx<Self>) -> Reply<()> {
+        self.redispatch(&order);
+        Reply::Now(())
+    }
+}
+
+impl Receive<Panic> for Dispatcher {
+    fn receive(&mut self, _: Panic, _: &mut Ctx<Self>) -> Reply<()> {
+        panic!("panic on request in the dispatcher")
+    }
+}

@@ -1,0 +1,18 @@
+//! The log's actors: who writes it, flushes it, gives it files, and turns it into queues.
+//!
+//! | file | actor | thread |
+//! |---|---|---|
+//! | [`appender`] | the only writer of the tail | `log`, or shared with the connections |
+//! | [`flusher`] | brings it to the disk, answers who waits for that | `flush` |
+//! | [`allocator`] | makes the next file ahead of its need | `files` |
+//! | [`dispatcher`] | tells each queue its new entries | `dispatch`, with the queues |
+//!
+//! [`batch`] is what travels between connections and the appender; [`state`] says whether the log
+//! takes messages.
+
+pub mod allocator;
+pub mod appender;
+pub mod batch;
+pub mod dispatcher;
+pub mod flusher;
+pub mod state;

@@ -1,0 +1,300 @@
+//! Delayed messages: brings each to its real topic when its time has come (wire.md 5.3).
+//!
+//! Messages with a delay level lie in `SCHEDULE_TOPIC_XXXX`, one queue per level, so that within a
+//! queue they fall due in order; the index entry of each carries its delivery time where others carry
+//! a tag's hash. This actor watches those queues, sleeps until the first of their heads is due, and
+//! has the appender store the due ones under their real topic and queue.
+//!
+//! Owns: the offset per level, kept in `delayOffset.json` (saved every few seconds and at stop).
+//! Invariants: a level's offset moves only over messages that have been stored; so a crash delivers
+//! some again and loses none. One batch per level is under way at a time, which keeps their order.
+//! Failure policy: restart from disk, at the offsets in the file.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use actix::{Addr, AsyncContext};
+use gantry_codec::{Record, properties as names};
+use gantry_storage::{Clock, CommitLog, Disk, IndexEntry, JsonFile, QueueOffset};
+use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell};
+use serde::{Deserialize, Serialize};
+use slog::{Logger, debug, error, warn};
+
+use crate::{
+    log::{
+        appender::Appender,
+        batch::{AppendBatch, BatchAppended, NewMessage, ReplyTo, Send, SendBatch, SendResult},
+    },
+    topic::{OpenQueue, QueueAdvanced, QueueSlot, TopicTable, names::SCHEDULE_TOPIC},
+};
+
+/// Messages of one level that are under way at once.
+const BATCH_MAX: usize = 256;
+/// Wait after a delivery that was refused, e.g. by a full disk.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The levels' delays, from the key `messageDelayLevel`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DelayLevels(Arc<[i64]>);
+
+impl DelayLevels {
+    /// These delays, in the order of their levels; at least one.
+    pub fn new(delays: &[Duration]) -> Self {
+        assert!(!delays.is_empty(), "there is no delay level");
+        Self(delays.iter().map(|delay| delay.as_millis() as i64).collect())
+    }
+
+    /// How many there are; they count from 1.
+    pub fn count(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    /// The delay of a level in ms; levels above the last have the last one's.
+    pub fn delay_ms(&self, level: u32) -> i64 {
+        let last = self.0.len().saturating_sub(1);
+        self.0.get((level.max(1) as usize - 1).min(last)).copied().unwrap_or(1000)
+    }
+}
+
+/// `delayOffset.json`: next offset per level.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct DelayOffsets {
+    #[serde(rename = "offsetTable", default)]
+    offsets: BTreeMap<u32, u64>,
+}
+
+/// What the actor works with.
+#[derive(Clone)]
+pub struct ScheduleParts {
+    /// The levels.
+    pub levels: DelayLevels,
+    /// Published topics.
+    pub topics: Arc<TopicTable>,
+    /// The log, to read.
+    pub log: CommitLog,
+    /// The log's writer.
+    pub appender: Addr<Shell<Appender>>,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// The files' layer.
+    pub disk: Arc<dyn Disk>,
+    /// `delayOffset.json`.
+    pub file: JsonFile,
+    /// How often the file is saved.
+    pub save_interval: Duration,
+    /// The actor's logger.
+    pub log_to: Logger,
+}
+
+/// See the module's text.
+pub struct Schedule {
+    parts: ScheduleParts,
+    offsets: DelayOffsets,
+    saved: BTreeMap<u32, u64>,
+    /// Levels with a batch under way.
+    under_way: BTreeMap<u32, u64>,
+    reply_to: Option<Arc<ReplyTo>>,
+    alarm: Option<actix::SpawnHandle>,
+}
+
+impl Schedule {
+    /// Opens the file; the error says why it cannot be read.
+    pub fn open(parts: ScheduleParts) -> Result<Self, String> {
+        let offsets: DelayOffsets =
+            parts.file.load(&*parts.disk).map_err(|e| e.to_string())?.unwrap_or_default();
+        let saved = offsets.offsets.clone();
+        Ok(Self { parts, offsets, saved, under_way: BTreeMap::new(), reply_to: None, alarm: None })
+    }
+
+    fn slot(&self, level: u32) -> Option<Arc<QueueSlot>> {
+        self.parts.topics.get(SCHEDULE_TOPIC)?.queue(level - 1).cloned()
+    }
+
+    /// Sends what is due in every level, and sleeps until the next head is.
+    fn run(&mut self, ctx: &mut Ctx<Self>) {
+        let now = self.parts.clock.now_ms();
+        let mut next: Option<i64> = None;
+        for level in 1..=self.parts.levels.count() {
+            if self.under_way.contains_key(&level) {
+                continue;
+            }
+            if let Some(due) = self.run_level(level, now) {
+                next = Some(next.map_or(due, |n| n.min(due)));
+            }
+        }
+        if let Some(alarm) = self.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        if let Some(due) = next {
+            let wait = Duration::from_millis((due - now).max(1) as u64);
+            self.alarm = Some(ctx.after(wait, Self::run));
+        }
+    }
+
+    /// Sends what is due in one level; the time of its head if that is not due yet.
+    fn run_level(&mut self, level: u32, now: i64) -> Option<i64> {
+        let slot = self.slot(level)?;
+        let view = slot.view()?;
+        let from = self.offsets.offsets.get(&level).copied().unwrap_or(0).max(view.min_offset().0);
+        let delay = self.parts.levels.delay_ms(level);
+        let mut batch = Box::<SendBatch>::default();
+        let mut head = None;
+        let mut next = from;
+        while batch.sends.len() < BATCH_MAX
+            && let Some(entry) = view.entry(QueueOffset(next))
+        {
+            // A time beyond the level's delay comes from a clock or a configuration that has changed.
+            let due = entry.tags_code.min(now + delay);
+            if due > now && entry.tags_code <= now + delay {
+                head = Some(due);
+                break;
+            }
+            self.add(&mut batch, &entry);
+            next += 1;
+        }
+        if batch.sends.is_empty() {
+            if next > from {
+                self.offsets.offsets.insert(level, next);
+            }
+            return head;
+        }
+        debug!(self.parts.log_to, "delivering delayed messages"; "level" => level,
+            "count" => batch.sends.len());
+        batch.reply_to.clone_from(&self.reply_to);
+        batch.tag = level;
+        self.under_way.insert(level, next);
+        self.parts.appender.do_send(AppendBatch(batch));
+        None
+    }
+
+    fn add(&self, batch: &mut SendBatch, entry: &IndexEntry) {
+        let stored = self.parts.log.record_at(entry.offset).map(|slice| slice.into_bytes());
+        let Some(bytes) = stored else {
+            warn!(self.parts.log_to, "delayed message is gone"; "offset" => entry.offset.0);
+            return;
+        };
+        let Ok(record) = Record::decode(&bytes) else {
+            error!(self.parts.log_to, "delayed message cannot be read"; "offset" => entry.offset.0);
+            return;
+        };
+        let Some(slot) = self.real_queue(&record) else {
+            warn!(self.parts.log_to, "delayed message has no topic any more";
+                "offset" => entry.offset.0);
+            return;
+        };
+        let from = batch.properties.len();
+        batch.properties.push_str(record.properties);
+        let message = NewMessage {
+            flag: record.flag,
+            body: bytes.slice_ref(record.body),
+            body_crc: record.body_crc,
+            properties: from..batch.properties.len(),
+            unique_key: 0..0,
+            offset: Default::default(),
+        };
+        let at = batch.messages.len();
+        batch.bytes += record.body.len();
+        batch.messages.push(message);
+        batch.sends.push(Send {
+            opaque: 0,
+            serialize_type: Default::default(),
+            oneway: true,
+            code_only: true,
+            asked_queue: slot.queue_id,
+            slot,
+            messages: at..at + 1,
+            sys_flag: record.sys_flag,
+            born_timestamp: record.born_timestamp,
+            born_host: record.born_host,
+            reconsume_times: record.reconsume_times,
+            prepared_transaction_offset: record.prepared_transaction_offset,
+            result: SendResult::Open,
+        });
+    }
+
+    fn real_queue(&self, record: &Record<'_>) -> Option<Arc<QueueSlot>> {
+        let topic = names::get(record.properties, names::REAL_TOPIC)?;
+        let queue = names::get(record.properties, names::REAL_QID)?.parse().ok()?;
+        let view = self.parts.topics.get(topic)?;
+        view.queue(queue).or_else(|| view.queue(0)).cloned()
+    }
+
+    /// Takes over the offsets of a delivered batch; whether all of it was stored.
+    fn delivered(&mut self, batch: &SendBatch, level: u32) -> bool {
+        let Some(next) = self.under_way.remove(&level) else { return true };
+        let open = batch.sends.iter().position(|send| {
+            // A topic that was deleted meanwhile takes its messages with it.
+            !matches!(
+                send.result,
+                SendResult::Stored(_) | SendResult::FlushTimeout(_) | SendResult::QueueGone
+            )
+        });
+        // What was stored before the first refusal is delivered again: seldom, and never lost.
+        if open.is_none() {
+            self.offsets.offsets.insert(level, next);
+        }
+        open.is_none()
+    }
+
+    fn save(&mut self) {
+        if self.offsets.offsets == self.saved {
+            return;
+        }
+        match self.parts.file.save(&*self.parts.disk, &self.offsets) {
+            Ok(()) => self.saved.clone_from(&self.offsets.offsets),
+            Err(e) => error!(self.parts.log_to, "delay offsets cannot be saved"; "error" => %e),
+        }
+    }
+}
+
+impl Logic for Schedule {
+    const NAME: &'static str = "schedule";
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.reply_to = Some(Arc::new(ReplyTo::Actor(ctx.address().recipient())));
+        ctx.every(self.parts.save_interval, |schedule, _| schedule.save());
+        for level in 1..=self.parts.levels.count() {
+            let Some(slot) = self.slot(level) else { continue };
+            slot.watch(ctx.address().recipient());
+            if slot.range().1 > 0 {
+                let opened = slot.actor().send(OpenQueue);
+                ctx.spawn_then(opened, |schedule, _, ctx| schedule.run(ctx));
+            }
+        }
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<Self>) {
+        self.save();
+    }
+}
+
+impl Receive<QueueAdvanced> for Schedule {
+    fn receive(&mut self, _: QueueAdvanced, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.run(ctx);
+        Reply::Now(())
+    }
+}
+
+impl Receive<BatchAppended> for Schedule {
+    fn receive(&mut self, BatchAppended(batch): BatchAppended, ctx: &mut Ctx<Self>) -> Reply<()> {
+        let level = batch.tag;
+        if self.delivered(&batch, level) {
+            self.run(ctx);
+        } else {
+            warn!(self.parts.log_to, "delayed messages were refused, trying again"; "level" => level);
+            ctx.after(RETRY_AFTER, Self::run);
+        }
+        Reply::Now(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_beyond_the_last_have_its_delay() {
+        let levels = DelayLevels::new(&[1, 5, 60].map(Duration::from_secs));
+        let delays: Vec<i64> = (0..6).map(|level| levels.delay_ms(level)).collect();
+        assert_eq!(delays, [1000, 1000, 5000, 60_000, 60_000, 60_000]);
+    }
+}

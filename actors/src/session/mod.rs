@@ -1,0 +1,149 @@
+//! The broker's [`Service`]: what the requests of one connection mean.
+//!
+//! A plain struct, one per connection, called on the connection's thread. The data path is here:
+//! [`send`] prepares messages and hands one batch per burst to the appender, [`pull`] reads the
+//! published views and answers from the mapped log, [`lookup`] answers offset and message queries.
+//! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
+//! to [`crate::topic`].
+//!
+//! Owns: the batch that is being gathered, the batches under way, a cache of the topic used last.
+//! Must not: block, wait, or keep state that another connection would need.
+
+mod lookup;
+mod properties;
+mod pull;
+mod send;
+mod send_back;
+mod shared;
+mod topics;
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use gantry_codec::{Command, body::SubscriptionData, request_code as rq};
+
+pub use pull::PullRequest;
+pub use shared::{SessionConfig, Shared};
+
+use crate::{
+    error_to_wire::{self, unsupported},
+    group::ControlSession,
+    log::batch::{ReplyTo, SendBatch},
+    net::{ConnectionHandle, Deliver, Outbox, Outcome, Service},
+    topic::TopicView,
+};
+
+/// What other actors send back to a session.
+pub enum SessionEvent {
+    /// A batch with its results.
+    Appended(Box<SendBatch>),
+    /// A held pull is due.
+    PullDue(Box<PullRequest>),
+}
+
+/// See the module's text.
+pub struct Session {
+    shared: Arc<Shared>,
+    /// The part that deals with groups, producers and offsets.
+    control: ControlSession,
+    reply_to: Option<Arc<ReplyTo>>,
+    /// What this burst has gathered so far.
+    batch: Box<SendBatch>,
+    /// Batches that came back empty and are used again.
+    spare_batches: Vec<Box<SendBatch>>,
+    /// Bytes of bodies that the appender has not answered yet.
+    held_bytes: usize,
+    held_pulls: usize,
+    /// Where message ids are written, one answer after the other.
+    message_ids: String,
+    /// The topic of the last request; most connections use one or few.
+    last_topic: Option<(Box<str>, Arc<TopicView>)>,
+    /// The subscription that the last pull brought along.
+    last_subscription: Option<Arc<SubscriptionData>>,
+}
+
+impl Session {
+    /// A session over what all sessions share.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            control: shared.control.session(),
+            shared,
+            reply_to: None,
+            batch: Box::default(),
+            spare_batches: Vec::new(),
+            held_bytes: 0,
+            held_pulls: 0,
+            message_ids: String::new(),
+            last_topic: None,
+            last_subscription: None,
+        }
+    }
+
+    /// The topic's current view, by way of the cache.
+    fn topic(&mut self, name: &str) -> Option<&Arc<TopicView>> {
+        let fresh = self
+            .last_topic
+            .as_ref()
+            .is_some_and(|(cached, view)| **cached == *name && view.is_current());
+        if !fresh {
+            self.last_topic = self.shared.topics.get(name).map(|view| (name.into(), view));
+        }
+        self.last_topic.as_ref().map(|(_, view)| view)
+    }
+}
+
+/// Has a group made that the request needs, then puts the request once more.
+fn open_group(shared: &Shared, cmd: Command, group: &str) -> Outcome {
+    let opened = shared.control.open_group(group);
+    Outcome::Again(Box::pin(async move {
+        match opened.await {
+            Ok(Ok(_)) => Ok(cmd),
+            Ok(Err(e)) => Err(error_to_wire::no_group(&cmd, &e)),
+            Err(_) => Err(error_to_wire::lost(&cmd)),
+        }
+    }))
+}
+
+impl Service for Session {
+    type Event = SessionEvent;
+
+    fn opened(&mut self, _: &ConnectionHandle, events: Recipient<Deliver<SessionEvent>>) {
+        self.reply_to = Some(Arc::new(ReplyTo::Session(events)));
+    }
+
+    fn request(&mut self, cmd: Command, conn: &ConnectionHandle, out: &mut Outbox) -> Outcome {
+        match cmd.code {
+            rq::SEND_MESSAGE_V2 | rq::SEND_MESSAGE | rq::SEND_BATCH_MESSAGE => self.send(cmd, conn),
+            rq::PULL_MESSAGE | rq::LITE_PULL_MESSAGE => self.pull(cmd, out),
+            rq::GET_MAX_OFFSET
+            | rq::GET_MIN_OFFSET
+            | rq::SEARCH_OFFSET_BY_TIMESTAMP
+            | rq::GET_EARLIEST_MSG_STORETIME
+            | rq::VIEW_MESSAGE_BY_ID => Outcome::Reply(lookup::answer(&self.shared, &cmd)),
+            rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
+            code if topics::handles(code) => topics::request(&self.shared, cmd),
+            code if ControlSession::handles(code) => self.control.request(cmd, conn),
+            _ => Outcome::Reply(unsupported(&cmd)),
+        }
+    }
+
+    fn burst_end(&mut self, _: &ConnectionHandle, _: &mut Outbox) {
+        self.hand_over();
+        self.control.burst_end();
+    }
+
+    fn event(&mut self, event: SessionEvent, _: &ConnectionHandle, out: &mut Outbox) {
+        match event {
+            SessionEvent::Appended(batch) => self.appended(batch, out),
+            SessionEvent::PullDue(request) => self.pull_due(&request, out),
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    fn closed(&mut self, conn: &ConnectionHandle) {
+        self.control.closed(conn);
+    }
+}

@@ -1,0 +1,242 @@
+//! Pulls: from a request to messages out of the mapped log, without a hop while there is data.
+//!
+//! The checks and their order are Java's (wire.md 2.4). The queue's index and the log are read
+//! through their published views on the connection's thread; small messages are copied behind the
+//! answer's header, large ones leave as slices of the mapping. A pull that finds nothing and may wait
+//! is parked at the queue's actor and read once more when that sends it back.
+
+use std::{sync::Arc, time::Duration};
+
+use gantry_codec::{
+    Command, PullHeader, PullReply, SerializeType,
+    body::SubscriptionData,
+    filter, response_code as rs,
+};
+use gantry_storage::{IndexEntry, PullLimits, PullOutcome, PullStatus, QueueOffset, pull};
+use tokio::time::Instant;
+
+use super::Session;
+use crate::{
+    error_to_wire::{self, PullRefusal},
+    net::{Outbox, Outcome},
+    topic::{HeldPull, ParkPull, QueueSlot, names::PERM_READ},
+};
+
+/// Bits of a pull's `sysFlag`.
+const COMMIT_OFFSET: i32 = 1;
+const SUSPEND: i32 = 2;
+const SUBSCRIPTION: i32 = 4;
+
+/// Messages that a pull gets at most, whatever it asks for (Java: 32 unless asked for fewer… the
+/// client's own limit is 1024).
+const MESSAGES_MAX: i32 = 1024;
+/// A pull is held at least a moment, and not beyond what clients wait.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+/// Held pulls of one connection; more are answered at once.
+const HELD_PULLS_MAX: usize = 10_000;
+/// Runs of messages above this leave as slices of the mapping, below it they are copied.
+const SLICE_BYTES_MIN: usize = 16 * 1024;
+
+/// Why a pull is not read now.
+enum Detour {
+    Refused(PullRefusal),
+    OpenGroup(String),
+}
+
+impl From<PullRefusal> for Detour {
+    fn from(refusal: PullRefusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A pull that has passed its checks, as it is parked and read.
+pub struct PullRequest {
+    /// Correlation id.
+    pub opaque: i32,
+    /// The request's header type; the answer mirrors it.
+    pub serialize_type: SerializeType,
+    /// The queue.
+    pub slot: Arc<QueueSlot>,
+    /// First offset wanted.
+    pub offset: u64,
+    /// As many messages at most.
+    pub messages_max: u32,
+    /// `None`: every message.
+    pub filter: Option<Arc<SubscriptionData>>,
+}
+
+impl Session {
+    pub(super) fn pull(&mut self, cmd: Command, out: &mut Outbox) -> Outcome {
+        match self.try_pull(&cmd, out) {
+            Ok(()) => Outcome::None,
+            Err(Detour::Refused(refusal)) => {
+                Outcome::Reply(error_to_wire::refused_pull(&cmd, &refusal))
+            }
+            Err(Detour::OpenGroup(group)) => super::open_group(&self.shared, cmd, &group),
+        }
+    }
+
+    fn try_pull(&mut self, cmd: &Command, out: &mut Outbox) -> Result<(), Detour> {
+        let header = PullHeader::decode(cmd).map_err(PullRefusal::Header)?;
+        let request = self.check_pull(cmd, &header)?;
+        if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
+            let (group, topic) = (header.consumer_group, header.topic);
+            self.control.offsets.commit(group, topic, header.queue_id, header.commit_offset);
+        }
+        if cmd.is_oneway() {
+            return Ok(());
+        }
+        let may_hold = header.sys_flag & SUSPEND != 0 && self.held_pulls < HELD_PULLS_MAX;
+        match self.read(&request) {
+            Some(found) if may_hold && code(&request, &found) == rs::PULL_NOT_FOUND => {
+                self.park(request, header.suspend_timeout_millis);
+            }
+            Some(found) => self.answer_pull(&request, &found, out),
+            // Its actor opens the queue and sends the pull back.
+            None => self.park(request, 0),
+        }
+        Ok(())
+    }
+
+    fn check_pull(
+        &mut self,
+        cmd: &Command,
+        header: &PullHeader<'_>,
+    ) -> Result<PullRequest, Detour> {
+        if self.shared.config.permission & PERM_READ == 0 {
+            return Err(PullRefusal::Broker.into());
+        }
+        let Some(group) = self.shared.control.group(header.consumer_group) else {
+            return Err(Detour::OpenGroup(header.consumer_group.into()));
+        };
+        if !group.config.consume_enable {
+            return Err(PullRefusal::GroupDisabled(header.consumer_group.into()).into());
+        }
+        let view = self
+            .topic(header.topic)
+            .ok_or_else(|| PullRefusal::Topic(header.topic.into()))?
+            .clone();
+        if !view.is_readable() {
+            return Err(PullRefusal::TopicPermission(header.topic.into()).into());
+        }
+        let slot = u32::try_from(header.queue_id)
+            .ok()
+            .filter(|id| *id < view.config.read_queue_nums as u32)
+            .and_then(|id| view.queue(id))
+            .ok_or(PullRefusal::QueueId { asked: header.queue_id, view: view.clone() })?;
+        let filter = if header.sys_flag & SUBSCRIPTION != 0 {
+            self.subscription_of_request(header)?
+        } else {
+            let data = group
+                .subscription_for_pull(header.topic, header.sub_version)
+                .map_err(|denied| PullRefusal::Denied(denied, header.consumer_group.into()))?;
+            if data.is_sql92() {
+                return Err(PullRefusal::Sql92.into());
+            }
+            (!data.matches_all()).then_some(data)
+        };
+        Ok(PullRequest {
+            opaque: cmd.opaque,
+            serialize_type: cmd.serialize_type,
+            slot: slot.clone(),
+            offset: header.queue_offset.max(0) as u64,
+            messages_max: header.max_msg_nums.clamp(1, MESSAGES_MAX) as u32,
+            filter,
+        })
+    }
+
+    /// The subscription that the request brings along; the last one is kept, as it seldom changes.
+    fn subscription_of_request(
+        &mut self,
+        header: &PullHeader<'_>,
+    ) -> Result<Option<Arc<SubscriptionData>>, PullRefusal> {
+        let is_tags = |kind: &str| kind.is_empty() || kind.eq_ignore_ascii_case(filter::TAG);
+        if !header.expression_type.is_none_or(is_tags) {
+            return Err(PullRefusal::Sql92);
+        }
+        let expression = header.subscription.unwrap_or_default();
+        if expression.is_empty() || expression == filter::MATCH_ALL {
+            return Ok(None);
+        }
+        if let Some(last) = self.last_subscription.as_ref().filter(|s| s.sub_string == expression) {
+            return Ok(Some(last.clone()));
+        }
+        let data = SubscriptionData::build(header.topic, expression)
+            .map_err(|e| PullRefusal::Expression(e.to_string()))?;
+        let data = Arc::new(data);
+        self.last_subscription = Some(data.clone());
+        Ok(Some(data))
+    }
+
+    /// Reads from the views; `None` if the queue has messages and has not been opened yet.
+    fn read(&self, request: &PullRequest) -> Option<PullOutcome> {
+        let Some(view) = request.slot.view() else {
+            let never_written = request.slot.range().1 == 0;
+            return never_written.then(PullOutcome::never_written);
+        };
+        let limits = PullLimits { messages_max: request.messages_max, ..self.shared.config.limits };
+        let (log, from) = (&self.shared.log, QueueOffset(request.offset));
+        Some(match &request.filter {
+            None => pull(&view, log, from, &limits, None),
+            Some(filter) => {
+                let wanted = |entry: &IndexEntry| filter.matches(entry.tags_code as i32);
+                pull(&view, log, from, &limits, Some(&wanted))
+            }
+        })
+    }
+
+    /// Leaves the pull with the queue's actor until there is something for it.
+    fn park(&mut self, request: PullRequest, suspend_ms: i64) {
+        let Some(reply_to) = &self.reply_to else { return };
+        let config = &self.shared.config;
+        let hold = if config.long_polling { suspend_ms } else { config.short_polling_ms };
+        let hold = Duration::from_millis(hold.max(0) as u64).min(HOLD_MAX);
+        self.held_pulls += 1;
+        let slot = request.slot.clone();
+        slot.actor().do_send(ParkPull(HeldPull {
+            filter: request.filter.clone(),
+            request: Box::new(request),
+            deadline: Instant::now() + hold,
+            back: reply_to.clone(),
+        }));
+    }
+
+    /// A parked pull came back: read once more, and answer whatever that gives.
+    pub(super) fn pull_due(&mut self, request: &PullRequest, out: &mut Outbox) {
+        self.held_pulls = self.held_pulls.saturating_sub(1);
+        let found = self.read(request).unwrap_or_else(PullOutcome::never_written);
+        self.answer_pull(request, &found, out);
+    }
+
+    fn answer_pull(&self, request: &PullRequest, found: &PullOutcome, out: &mut Outbox) {
+        let reply = PullReply {
+            opaque: request.opaque,
+            code: code(request, found),
+            remark: found.status.name(),
+            serialize_type: request.serialize_type,
+            suggest_which_broker_id: 0,
+            next_begin_offset: found.next_begin_offset.0 as i64,
+            min_offset: found.min_offset.0 as i64,
+            max_offset: found.max_offset.0 as i64,
+        };
+        reply.encode_head(found.bytes(), out.buffer());
+        for slice in &found.slices {
+            if slice.len() < SLICE_BYTES_MIN {
+                out.buffer().extend_from_slice(slice.as_ref());
+            } else {
+                out.body(slice.clone().into_bytes());
+            }
+        }
+    }
+}
+
+/// The response code of a read (wire.md 2.4).
+fn code(request: &PullRequest, found: &PullOutcome) -> i32 {
+    match found.status {
+        PullStatus::Found => rs::SUCCESS,
+        PullStatus::OffsetOverflowOne | PullStatus::OffsetFoundNull => rs::PULL_NOT_FOUND,
+        PullStatus::NoMessageInQueue if request.offset == 0 => rs::PULL_NOT_FOUND,
+        PullStatus::NoMatchedMessage | PullStatus::MessageWasRemoving => rs::PULL_RETRY_IMMEDIATELY,
+        _ => rs::PULL_OFFSET_MOVED,
+    }
+}

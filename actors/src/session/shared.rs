@@ -1,0 +1,76 @@
+//! What all sessions share: published views, addresses of actors, and settings.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use actix::Addr;
+use gantry_codec::UniqueKeys;
+use gantry_storage::{Clock, CommitLog, PullLimits};
+use gantry_supervisor::{Credits, Shell};
+
+use crate::{
+    group::Control,
+    log::{appender::Appender, state::LogState},
+    topic::{Facts, TopicTable, Topics},
+};
+
+/// Settings of the data path.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// The advertised address: part of message ids and of every record.
+    pub store_host: SocketAddr,
+    /// Name of the region, in every answer to a send.
+    pub region: String,
+    /// Whether clients trace, in every answer to a send.
+    pub trace_on: bool,
+    /// What the broker adds to a message's properties, encoded.
+    pub property_suffix: String,
+    /// Largest body, in bytes.
+    pub message_bytes_max: usize,
+    /// `brokerPermission`: 4 read, 2 write.
+    pub permission: i32,
+    /// Whether pulls are held until there is something for them.
+    pub long_polling: bool,
+    /// How long a pull is held if not, in ms.
+    pub short_polling_ms: i64,
+    /// Number of delay levels.
+    pub delay_levels: u32,
+    /// What one pull gets at most.
+    pub limits: PullLimits,
+}
+
+/// See the module's text.
+pub struct Shared {
+    /// Settings.
+    pub config: SessionConfig,
+    /// Published topics.
+    pub topics: Arc<TopicTable>,
+    /// The root of the topics, for changes.
+    pub topics_root: Addr<Shell<Topics>>,
+    /// What topics and queues are like.
+    pub facts: Arc<Facts>,
+    /// Groups, producers and offsets.
+    pub control: Control,
+    /// The log, to read.
+    pub log: CommitLog,
+    /// Whether the log takes messages.
+    pub log_state: Arc<LogState>,
+    /// The log's writer.
+    pub appender: Addr<Shell<Appender>>,
+    /// The memory budget of messages on their way to the log.
+    pub credits: Credits,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes unique keys for messages without one.
+    pub unique_keys: UniqueKeys,
+}
+
+impl Shared {
+    /// How often a message of `group` may be tried: as the request says if its client is new enough to
+    /// say so, else as the group is configured. `None`: there is no such group.
+    pub fn retry_times_max(&self, group: &str, version: i32, asked: Option<i32>) -> Option<i32> {
+        /// The first client version whose word counts (wire.md 1.5).
+        const ASKS_ITSELF: i32 = 121;
+        let configured = self.control.group(group)?.config.retry_max_times;
+        Some(asked.filter(|_| version >= ASKS_ITSELF).unwrap_or(configured))
+    }
+}

@@ -1,0 +1,107 @@
+//! Topic requests of operators: create and change (17), delete (215), list (21), one (351).
+
+use std::sync::Arc;
+
+use gantry_codec::{
+    Command, Header,
+    body::{self, TopicConfig, TopicFilterType},
+    request_code as rq,
+    requests::admin::{CreateTopicHeader, GetTopicConfigHeader},
+    response_code as rs,
+};
+
+use super::Shared;
+use crate::{
+    error_to_wire,
+    net::Outcome,
+    topic::{AllTopics, RemoveTopic, UpdateTopic},
+};
+
+/// Whether this code is answered here.
+pub(super) fn handles(code: i32) -> bool {
+    matches!(
+        code,
+        rq::UPDATE_AND_CREATE_TOPIC
+            | rq::DELETE_TOPIC_IN_BROKER
+            | rq::GET_ALL_TOPIC_CONFIG
+            | rq::GET_TOPIC_CONFIG
+    )
+}
+
+/// Answers it.
+pub(super) fn request(shared: &Arc<Shared>, cmd: Command) -> Outcome {
+    match cmd.code {
+        rq::UPDATE_AND_CREATE_TOPIC => update(shared, cmd),
+        rq::DELETE_TOPIC_IN_BROKER => delete(shared, cmd),
+        rq::GET_TOPIC_CONFIG => Outcome::Reply(one(shared, &cmd)),
+        _ => all(shared, cmd),
+    }
+}
+
+fn update(shared: &Arc<Shared>, cmd: Command) -> Outcome {
+    let header = match CreateTopicHeader::decode(&cmd.ext) {
+        Ok(header) => header,
+        Err(e) => return Outcome::Reply(error_to_wire::bad_header(&cmd, &e)),
+    };
+    let config = TopicConfig {
+        topic_name: header.topic,
+        read_queue_nums: header.read_queue_nums,
+        write_queue_nums: header.write_queue_nums,
+        perm: header.perm,
+        topic_filter_type: match header.topic_filter_type.as_deref() {
+            Some("MULTI_TAG") => TopicFilterType::MultiTag,
+            _ => TopicFilterType::SingleTag,
+        },
+        topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
+        order: header.order,
+        ..TopicConfig::default()
+    };
+    let topics = shared.topics_root.clone();
+    Outcome::Later(Box::pin(async move {
+        match topics.send(UpdateTopic(config)).await {
+            Ok(Ok(())) => Command::response(rs::SUCCESS, &cmd),
+            Ok(Err(e)) => error_to_wire::topic(&cmd, &e),
+            Err(_) => error_to_wire::lost(&cmd),
+        }
+    }))
+}
+
+fn delete(shared: &Arc<Shared>, cmd: Command) -> Outcome {
+    let header = match GetTopicConfigHeader::decode(&cmd.ext) {
+        Ok(header) => header,
+        Err(e) => return Outcome::Reply(error_to_wire::bad_header(&cmd, &e)),
+    };
+    let shared = shared.clone();
+    Outcome::Later(Box::pin(async move {
+        let topic = header.topic.clone();
+        match shared.topics_root.send(RemoveTopic(header.topic)).await {
+            Ok(Ok(_)) => {
+                shared.control.topic_deleted(&topic);
+                Command::response(rs::SUCCESS, &cmd)
+            }
+            Ok(Err(e)) => error_to_wire::topic(&cmd, &e),
+            Err(_) => error_to_wire::lost(&cmd),
+        }
+    }))
+}
+
+fn one(shared: &Arc<Shared>, cmd: &Command) -> Command {
+    let header = match GetTopicConfigHeader::decode(&cmd.ext) {
+        Ok(header) => header,
+        Err(e) => return error_to_wire::bad_header(cmd, &e),
+    };
+    match shared.topics.get(&header.topic) {
+        Some(view) => Command::response(rs::SUCCESS, cmd).with_body(body::to_json(&view.config)),
+        None => error_to_wire::no_topic(cmd, &header.topic),
+    }
+}
+
+fn all(shared: &Arc<Shared>, cmd: Command) -> Outcome {
+    let topics = shared.topics_root.clone();
+    Outcome::Later(Box::pin(async move {
+        match topics.send(AllTopics).await {
+            Ok(table) => Command::response(rs::SUCCESS, &cmd).with_body(body::to_json(&*table)),
+            Err(_) => error_to_wire::lost(&cmd),
+        }
+    }))
+}

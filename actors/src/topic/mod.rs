@@ -1,0 +1,32 @@
+//! Topics and queues: which exist, who may read and write them, and what waits at them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`topics`] | the root actor: decides which topics exist |
+//! | [`catalog`] | the plain table behind it, `topics.json` |
+//! | [`topic`] | one actor per topic: its queues and its published view |
+//! | [`queue`] | one actor per queue in use: its index and the pulls that wait |
+//! | [`held_pulls`] | the list of waiting pulls |
+//! | [`view`] | what everybody may read without a message |
+//! | [`queues`] | how queue actors are made |
+//! | [`facts`] | what others ask about topics and queues |
+//! | [`names`] | names with a meaning, and what a name may look like |
+
+pub mod catalog;
+pub mod facts;
+pub mod held_pulls;
+pub mod names;
+pub mod queue;
+pub mod queues;
+#[expect(clippy::module_inception, reason = "the actor is named after what it is")]
+pub mod topic;
+pub mod topics;
+pub mod view;
+
+pub use catalog::{Catalog, CatalogConfig, TopicError};
+pub use facts::Facts;
+pub use held_pulls::HeldPull;
+pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue};
+pub use queues::Queues;
+pub use topics::{AllTopics, CreateTopic, Recovered, RemoveTopic, Topics, TopicsParts, UpdateTopic};
+pub use view::{QueueAdvanced, QueueSlot, TopicTable, TopicView};

@@ -1,0 +1,216 @@
+//! The queue actor: one per queue in use; the only writer of its consume queue.
+//!
+//! Owns the queue's index files and the pulls that wait for its next message. The dispatcher sends it
+//! one [`IndexBatch`] per round; it writes the entries, publishes the new end and wakes the pulls
+//! that want them. Connections read through the [`QueueSlot`]'s view and never ask the actor, except
+//! to park a pull.
+//!
+//! Invariants: entries are consecutive; a batch that begins behind the end (its predecessor was lost
+//! with a panic) is dropped and the gap is ordered again from the dispatcher; entries already there
+//! are skipped.
+//! Failure policy: restart from disk. The files are opened again, and what the lost message held is
+//! indexed again from the log.
+
+use std::sync::Arc;
+
+use actix::{ActorContext, Addr, AsyncContext, Message};
+use gantry_storage::{ConsumeQueue, IndexEntry, QueueOffset};
+use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
+use slog::{Logger, error, info, warn};
+use tokio::time::Instant;
+
+use super::{
+    held_pulls::{HeldPull, HeldPulls},
+    view::QueueSlot,
+};
+use crate::log::dispatcher::{Dispatcher, Redispatch};
+
+/// Entries of one dispatch round for one queue.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct IndexBatch {
+    /// Offset of the first entry.
+    pub first: QueueOffset,
+    /// Consecutive entries.
+    pub entries: Vec<IndexEntry>,
+    /// Whether this answers a [`Redispatch`].
+    pub again: bool,
+}
+
+/// Hold this pull until there is something for it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ParkPull(pub HeldPull);
+
+/// Answered once the queue's files are open and its view is published.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct OpenQueue;
+
+/// The topic is deleted: remove the files and stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DeleteQueue;
+
+/// Make the next handler panic; for tests of the supervision.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+/// The earliest held pull is due.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Expire;
+
+/// See the module's text.
+pub struct Queue {
+    slot: Arc<QueueSlot>,
+    index: ConsumeQueue,
+    held: HeldPulls,
+    timer_at: Option<Instant>,
+    /// A gap has been ordered again; until it is filled, later entries are dropped.
+    awaits_gap: bool,
+    restarted: bool,
+    dispatcher: Addr<Shell<Dispatcher>>,
+    log: Logger,
+}
+
+impl Queue {
+    /// The actor of `slot` over its opened index; `restarted` if a predecessor died, perhaps with a
+    /// batch.
+    pub fn new(
+        slot: Arc<QueueSlot>,
+        index: ConsumeQueue,
+        dispatcher: Addr<Shell<Dispatcher>>,
+        restarted: bool,
+        log: Logger,
+    ) -> Self {
+        slot.publish(index.view());
+        Self {
+            slot,
+            index,
+            held: HeldPulls::default(),
+            timer_at: None,
+            awaits_gap: false,
+            restarted,
+            dispatcher,
+            log,
+        }
+    }
+
+    fn index(&mut self, batch: &IndexBatch) {
+        let end = self.index.max_offset();
+        if batch.first > end {
+            self.order_gap();
+            return;
+        }
+        if batch.again {
+            self.awaits_gap = false;
+        }
+        let known = (end.0 - batch.first.0) as usize;
+        let Some(fresh) = batch.entries.get(known..).filter(|fresh| !fresh.is_empty()) else {
+            return;
+        };
+        if let Err(e) = self.index.append(end, fresh) {
+            // Derived data: nothing is lost, but consumers do not see these messages until it works.
+            error!(self.log, "queue index cannot be written"; "offset" => end.0, "error" => %e);
+            return;
+        }
+        self.slot.advanced();
+        if !self.held.is_empty() {
+            let offsets = end.0..;
+            self.held.arrived(offsets.zip(fresh.iter().map(|e| e.tags_code)));
+        }
+    }
+
+    fn order_gap(&mut self) {
+        if std::mem::replace(&mut self.awaits_gap, true) {
+            return;
+        }
+        warn!(self.log, "index entries may be missing, reading them from the log again";
+            "end" => self.index.max_offset().0);
+        self.dispatcher
+            .do_send(Redispatch { slot: self.slot.clone(), after: self.index.max_physical() });
+    }
+
+    fn arm_timer(&mut self, at: Option<Instant>, ctx: &mut Ctx<Self>) {
+        let Some(at) = at else { return };
+        if self.timer_at.is_none_or(|armed| at < armed) {
+            self.timer_at = Some(at);
+            ctx.notify_later(Expire, at.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+impl Logic for Queue {
+    const NAME: &'static str = "queue";
+
+    fn started(&mut self, _: &mut Ctx<Self>) {
+        if self.restarted {
+            self.order_gap();
+        }
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<Self>) {
+        self.held.fire_all();
+        if self.slot.is_alive()
+            && let Err(e) = self.index.flush()
+        {
+            error!(self.log, "queue index cannot be flushed"; "error" => %e);
+        }
+    }
+}
+
+impl Receive<IndexBatch> for Queue {
+    fn receive(&mut self, batch: IndexBatch, _: &mut Ctx<Self>) -> Reply<()> {
+        self.index(&batch);
+        Reply::Now(())
+    }
+}
+
+impl Receive<ParkPull> for Queue {
+    fn receive(&mut self, ParkPull(pull): ParkPull, ctx: &mut Ctx<Self>) -> Reply<()> {
+        // The end may have moved, or been opened, since the connection looked: no wake-up is lost.
+        if self.index.max_offset().0 > pull.request.offset {
+            pull.fire();
+        } else {
+            let deadline = pull.deadline;
+            self.held.hold(pull);
+            self.arm_timer(Some(deadline), ctx);
+        }
+        Reply::Now(())
+    }
+}
+
+impl Receive<OpenQueue> for Queue {
+    fn receive(&mut self, _: OpenQueue, _: &mut Ctx<Self>) -> Reply<()> {
+        Reply::Now(())
+    }
+}
+
+impl Receive<Expire> for Queue {
+    fn receive(&mut self, _: Expire, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.timer_at = None;
+        let next = self.held.expire(Instant::now());
+        self.arm_timer(next, ctx);
+        Reply::Now(())
+    }
+}
+
+impl Receive<DeleteQueue> for Queue {
+    fn receive(&mut self, _: DeleteQueue, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.held.fire_all();
+        match self.index.delete() {
+            Ok(()) => info!(self.log, "queue deleted"),
+            Err(e) => error!(self.log, "queue files cannot be removed"; "error" => %e),
+        }
+        ctx.stop();
+        Reply::Now(())
+    }
+}
+
+impl Receive<Panic> for Queue {
+    fn receive(&mut self, _: Panic, _: &mut Ctx<Self>) -> Reply<()> {
+        panic!("panic on request in queue {} of {}", self.slot.queue_id, self.slot.topic)
+    }
+}

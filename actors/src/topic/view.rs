@@ -1,0 +1,244 @@
+//! What others may read of topics and queues without a message.
+//!
+//! A topic actor publishes an immutable [`TopicView`]; the [`TopicTable`] holds the current view of
+//! every topic behind one atomic pointer. A [`QueueSlot`] is the part of a queue that several actors
+//! share, each writing its own fields only: the appender the next offset, the queue actor its read
+//! view, the topic actor the life flag. Readers never wait and never see a half-made change.
+//!
+//! Invariant: a slot that is no longer alive takes no more messages, so a topic that is deleted while
+//! a batch is on its way to the appender cannot be written late.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use actix::{Addr, Message, Recipient};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use gantry_codec::body::TopicConfig;
+use gantry_storage::ConsumeQueueView;
+use gantry_supervisor::Shell;
+
+use super::{names::PERM_READ, queue::Queue};
+
+/// A queue that is watched has a new end.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct QueueAdvanced {
+    /// The queue's number.
+    pub queue_id: u32,
+}
+
+/// One queue of one topic, as shared between the actors that deal with it.
+pub struct QueueSlot {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The queue's number within its topic.
+    pub queue_id: u32,
+    alive: AtomicBool,
+    /// Offset of the next message; written by the appender, raised by the dispatcher at start.
+    next_offset: AtomicU64,
+    /// The appender's running value within its current round; see [`QueueSlot::take_offsets`].
+    round_offset: AtomicU64,
+    round: AtomicU64,
+    /// The dispatcher's place for this queue within its current round.
+    dispatch_round: AtomicU64,
+    dispatch_place: AtomicU64,
+    /// What recovery found, until the queue has been opened.
+    recovered: (u64, u64),
+    view: ArcSwapOption<ConsumeQueueView>,
+    actor: OnceLock<Addr<Shell<Queue>>>,
+    watcher: OnceLock<Recipient<QueueAdvanced>>,
+    start: Box<dyn Fn(&Arc<QueueSlot>) -> Addr<Shell<Queue>> + Send + Sync>,
+}
+
+impl QueueSlot {
+    /// A slot for a queue whose index holds the offsets from `min` to before `max`; `start` starts its
+    /// actor when it is first needed.
+    pub fn new(
+        topic: Arc<str>,
+        queue_id: u32,
+        (min, max): (u64, u64),
+        start: impl Fn(&Arc<QueueSlot>) -> Addr<Shell<Queue>> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            topic,
+            queue_id,
+            alive: AtomicBool::new(true),
+            next_offset: AtomicU64::new(max),
+            round_offset: AtomicU64::new(0),
+            round: AtomicU64::new(0),
+            dispatch_round: AtomicU64::new(0),
+            dispatch_place: AtomicU64::new(0),
+            recovered: (min, max),
+            view: ArcSwapOption::empty(),
+            actor: OnceLock::new(),
+            watcher: OnceLock::new(),
+            start: Box::new(start),
+        })
+    }
+
+    /// Whether the queue still exists.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
+    /// The topic has been deleted.
+    pub fn retire(&self) {
+        self.alive.store(false, Ordering::Release);
+    }
+
+    /// Assigns `count` consecutive offsets in the appender's round number `round` and returns the
+    /// first. They become final with [`commit_round`](Self::commit_round); a round that was never
+    /// committed (its appender died) leaves no gap. To be called by the appender alone.
+    pub fn take_offsets(&self, round: u64, count: u64) -> u64 {
+        let fresh = self.round.load(Ordering::Relaxed) != round;
+        let first = if fresh { &self.next_offset } else { &self.round_offset };
+        let first = first.load(Ordering::Relaxed);
+        self.round_offset.store(first + count, Ordering::Relaxed);
+        self.round.store(round, Ordering::Relaxed);
+        first
+    }
+
+    /// Gives offsets back that were taken in this round and not used. By the appender alone.
+    pub fn return_offsets(&self, count: u64) {
+        self.round_offset.store(self.round_offset.load(Ordering::Relaxed) - count, Ordering::Relaxed);
+    }
+
+    /// Makes the offsets taken in the current round final. To be called by the appender alone.
+    pub fn commit_round(&self) {
+        self.next_offset.store(self.round_offset.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Where this queue's entries are gathered in the dispatcher's round number `round`; `next` if it
+    /// was not met in this round before. To be called by the dispatcher alone.
+    pub fn dispatch_place(&self, round: u64, next: usize) -> usize {
+        if self.dispatch_round.load(Ordering::Relaxed) == round {
+            return self.dispatch_place.load(Ordering::Relaxed) as usize;
+        }
+        self.dispatch_round.store(round, Ordering::Relaxed);
+        self.dispatch_place.store(next as u64, Ordering::Relaxed);
+        next
+    }
+
+    /// The log holds a message of this queue at `offset`: later ones come after it.
+    pub fn saw_offset(&self, offset: u64) {
+        self.next_offset.fetch_max(offset + 1, Ordering::AcqRel);
+    }
+
+    /// The offset that the next message will get; at least the maximum offset of the index.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset.load(Ordering::Acquire)
+    }
+
+    /// The index, once its actor has opened it.
+    pub fn view(&self) -> Option<Arc<ConsumeQueueView>> {
+        self.view.load_full()
+    }
+
+    /// Called by the queue's actor when it has opened its files, after a restart once more.
+    pub fn publish(&self, view: ConsumeQueueView) {
+        self.view.store(Some(Arc::new(view)));
+    }
+
+    /// First and one past the last offset that consumers can read.
+    pub fn range(&self) -> (u64, u64) {
+        match &*self.view.load() {
+            Some(view) => (view.min_offset().0, view.max_offset().0),
+            None => self.recovered,
+        }
+    }
+
+    /// The queue's actor, started now if it was not running.
+    pub fn actor(self: &Arc<Self>) -> &Addr<Shell<Queue>> {
+        self.actor.get_or_init(|| (self.start)(self))
+    }
+
+    /// Has `watcher` told of every new end; the first one stays.
+    pub fn watch(&self, watcher: Recipient<QueueAdvanced>) {
+        let _ = self.watcher.set(watcher);
+    }
+
+    /// Called by the queue's actor when it has published a new end.
+    pub fn advanced(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.do_send(QueueAdvanced { queue_id: self.queue_id });
+        }
+    }
+
+    /// The queue's actor, if it was ever needed.
+    pub fn started_actor(&self) -> Option<&Addr<Shell<Queue>>> {
+        self.actor.get()
+    }
+}
+
+/// A topic as readers see it: one immutable snapshot, and whether a newer one has taken its place.
+pub struct TopicView {
+    /// The topic's configuration.
+    pub config: TopicConfig,
+    /// Its queues by number; as many as it ever had in this life.
+    pub queues: Box<[Arc<QueueSlot>]>,
+    current: AtomicBool,
+}
+
+impl fmt::Debug for TopicView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "topic {} with {} queues", self.config.topic_name, self.queues.len())
+    }
+}
+
+impl TopicView {
+    /// A view that is about to be published.
+    pub fn new(config: TopicConfig, queues: Vec<Arc<QueueSlot>>) -> Self {
+        Self { config, queues: queues.into(), current: AtomicBool::new(true) }
+    }
+
+    /// The queue of that number.
+    pub fn queue(&self, queue_id: u32) -> Option<&Arc<QueueSlot>> {
+        self.queues.get(queue_id as usize)
+    }
+
+    /// Whether this is the topic's newest view, so that a cached one can be used.
+    pub fn is_current(&self) -> bool {
+        self.current.load(Ordering::Acquire)
+    }
+
+    /// A newer view is about to be published, or the topic is gone.
+    pub fn supersede(&self) {
+        self.current.store(false, Ordering::Release);
+    }
+
+    /// Whether consumers may read from it.
+    pub fn is_readable(&self) -> bool {
+        self.config.perm & PERM_READ != 0
+    }
+}
+
+/// The current views of all topics.
+#[derive(Default)]
+pub struct TopicTable(ArcSwap<imbl::HashMap<Arc<str>, Arc<TopicView>>>);
+
+impl TopicTable {
+    /// The topic's current view.
+    pub fn get(&self, topic: &str) -> Option<Arc<TopicView>> {
+        self.0.load().get(topic).cloned()
+    }
+
+    /// All topics as they are now.
+    pub fn all(&self) -> Arc<imbl::HashMap<Arc<str>, Arc<TopicView>>> {
+        self.0.load_full()
+    }
+
+    /// Publishes a topic's new view.
+    pub fn insert(&self, name: &Arc<str>, view: &Arc<TopicView>) {
+        self.0.rcu(|table| table.update(name.clone(), view.clone()));
+    }
+
+    /// Takes a topic out.
+    pub fn remove(&self, name: &str) {
+        self.0.rcu(|table| table.without(name));
+    }
+}
