@@ -1,0 +1,227 @@
+//! The root of the name server: which actors there are, and the order in which they start.
+//!
+//! ```text
+//! namesrv ─┬─ connections/… stop: a connection ends alone
+//!          ├─ kv            restart from disk
+//!          ├─ entries/…     one per registered broker address; restart empty
+//!          ├─ registry      restart from the published table
+//!          └─ listener      restart: listens again on the same port
+//! ```
+//!
+//! They start in this order and stop in reverse: nobody new is let in; then the registry ends, before
+//! the connections do, so that the end of all connections does not look like the end of all brokers,
+//! of which brokers would be told. Everything outside of memory comes through [`Seams`], so a
+//! simulator runs the same tree on one thread.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use gantry_client::Connector;
+use gantry_storage::{Disk, JsonFile};
+use gantry_supervisor::{ChildSpec, Exit, Place, Placement, Policy, Tree, Verdict};
+use slog::{Logger, info, o};
+use thiserror::Error;
+
+use super::{
+    kv::{Kv, KvView},
+    registry::Registry,
+    route_query::RouteView,
+    service::{NamesrvService, Served},
+    settings::{Settings, SettingsView},
+    views::{EntryView, Views},
+};
+use crate::net::{ConnectionLimits, Listener, Network, PortSpec};
+
+/// What a name server has to know at its start.
+#[derive(Clone, Debug)]
+pub struct NamesrvConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The file of the key-value configuration.
+    pub kv_config_path: PathBuf,
+    /// What can change later.
+    pub settings: Settings,
+    /// Keys that GET_NAMESRV_CONFIG shows beside the settings; they are read at start only.
+    pub shown: BTreeMap<String, String>,
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// What each of them may hold.
+    pub limits: ConnectionLimits,
+    /// The threads that serve connections.
+    pub io_threads: Vec<Place>,
+}
+
+/// The outside world.
+#[derive(Clone)]
+pub struct Seams {
+    /// To listen.
+    pub network: Arc<dyn Network>,
+    /// To reach brokers.
+    pub connector: Arc<dyn Connector>,
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Threads.
+    pub placement: Placement,
+    /// Seed of the waits before restarts.
+    pub seed: u64,
+}
+
+/// Why the name server does not run.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The key-value configuration cannot be read.
+    #[error("{path}: {exit}")]
+    Kv {
+        /// The file.
+        path: PathBuf,
+        /// What its actor died of.
+        exit: Exit,
+    },
+    /// The registry did not start.
+    #[error("the registry does not start: {0}")]
+    Registry(Exit),
+    /// The port cannot be listened on.
+    #[error("cannot listen on {addr}: {exit}")]
+    Listen {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the listener died of.
+        exit: Exit,
+    },
+}
+
+/// A name server that serves.
+pub struct NamesrvRunning {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    tree: Tree,
+}
+
+impl NamesrvRunning {
+    /// Stops it in order.
+    pub async fn stop(&self) {
+        self.tree.stop().await;
+    }
+}
+
+/// Starts a name server; returns when it serves.
+pub async fn start(
+    config: NamesrvConfig,
+    seams: Seams,
+    log: Logger,
+) -> Result<NamesrvRunning, StartError> {
+    let tree = Tree::root("namesrv", seams.placement.clone(), log.clone(), seams.seed);
+    match start_in(&tree, config, seams, &log).await {
+        Ok(addr) => {
+            info!(log, "name server runs"; "addr" => %addr);
+            Ok(NamesrvRunning { addr, tree })
+        }
+        Err(e) => {
+            tree.stop().await;
+            Err(e)
+        }
+    }
+}
+
+async fn start_in(
+    tree: &Tree,
+    config: NamesrvConfig,
+    seams: Seams,
+    log: &Logger,
+) -> Result<SocketAddr, StartError> {
+    // Declared before the registry, so that connections that end with the server take no broker out.
+    let connections = tree.pool("connections");
+    let served = start_owners(tree, &config, &seams, log).await?;
+    listen(tree, connections, config, seams, served, log).await
+}
+
+/// Starts everything but the port.
+pub(super) async fn start_owners(
+    tree: &Tree,
+    config: &NamesrvConfig,
+    seams: &Seams,
+    log: &Logger,
+) -> Result<Arc<Served>, StartError> {
+    let views = Arc::new(Views {
+        routes: Arc::new(RouteView::default()),
+        entries: Arc::new(EntryView::default()),
+        settings: Arc::new(SettingsView::new(config.settings.clone())),
+    });
+    let kv_view = Arc::new(KvView::default());
+    let kv = tree
+        .start(kv_spec(&config.kv_config_path, &seams.disk, &kv_view, log))
+        .await
+        .map_err(|exit| StartError::Kv { path: config.kv_config_path.clone(), exit })?;
+    let entries = tree.pool("entries");
+    entries.on_escalate(|_| Verdict::Leave);
+    let registry = tree
+        .start(registry_spec(&views, &entries, &seams.connector, log))
+        .await
+        .map_err(StartError::Registry)?;
+    Ok(Arc::new(Served::new(views, kv_view, registry, kv, config.shown.clone())))
+}
+
+fn kv_spec(path: &Path, disk: &Arc<dyn Disk>, view: &Arc<KvView>, log: &Logger) -> ChildSpec<Kv> {
+    let (path, disk, view) = (path.to_owned(), disk.clone(), view.clone());
+    let log = log.new(o!("actor" => "kv"));
+    ChildSpec::new("kv", Policy::RestartFromDisk, move |_| {
+        let file = JsonFile::new(path.clone());
+        Kv::open(file, disk.clone(), view.clone(), log.clone()).map_err(|e| e.to_string())
+    })
+    .place(Place::named("registry"))
+}
+
+fn registry_spec(
+    views: &Arc<Views>,
+    entries: &Tree,
+    connector: &Arc<dyn Connector>,
+    log: &Logger,
+) -> ChildSpec<Registry> {
+    let (views, entries, connector) = (views.clone(), entries.clone(), connector.clone());
+    let log = log.new(o!("actor" => "registry"));
+    ChildSpec::new("registry", Policy::RestartFromDisk, move |_| {
+        Ok(Registry::new(views.clone(), entries.clone(), connector.clone(), log.clone()))
+    })
+    .place(Place::named("registry"))
+}
+
+/// Opens the port last: what it serves is there.
+async fn listen(
+    tree: &Tree,
+    connections: Tree,
+    config: NamesrvConfig,
+    seams: Seams,
+    served: Arc<Served>,
+    log: &Logger,
+) -> Result<SocketAddr, StartError> {
+    let port = Arc::new(PortSpec {
+        factory: Arc::new(move |_| NamesrvService::new(served.clone())),
+        tree: connections,
+        threads: config.io_threads,
+        connections_max: config.connections_max,
+        limits: config.limits,
+        log: log.clone(),
+    });
+    let bound = Arc::new(OnceLock::new());
+    let (asked, first) = (config.listen, bound.clone());
+    let spec = ChildSpec::in_context("listener", Policy::RestartFromDisk, move |_, ctx| {
+        // A port that the system chose stays the same after a restart.
+        let addr = first.get().copied().unwrap_or(asked);
+        let open = || -> io::Result<_> {
+            let acceptor = seams.network.listen(addr)?;
+            let local = acceptor.local_addr()?;
+            Ok((acceptor, local))
+        };
+        let (acceptor, local) = open().map_err(|e| e.to_string())?;
+        first.get_or_init(|| local);
+        Ok(Listener::new(port.clone(), acceptor, ctx))
+    });
+    let failed = |exit| StartError::Listen { addr: asked, exit };
+    tree.start(spec).await.map_err(failed)?;
+    bound.get().copied().ok_or(failed(Exit::Stopped))
+}
