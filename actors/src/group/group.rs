@@ -167,3 +167,74 @@ impl Receive<Expire> for Group {
         Reply::Now(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_codec::body::{ConsumeFromWhere, ConsumeType, MessageModel};
+    use gantry_supervisor::{ChildSpec, Placement, Policy, Tree, quiet_panics};
+    use slog::{Discard, o};
+
+    use super::*;
+    use crate::group::{
+        testing::{client, pass, run, subscription},
+        view::GroupDirectory,
+    };
+
+    /// A message that kills its actor.
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Poison;
+
+    impl Receive<Poison> for Group {
+        fn receive(&mut self, _: Poison, _: &mut Ctx<Self>) -> Reply<()> {
+            panic!("poisoned");
+        }
+    }
+
+    fn start(tree: &Tree, slot: &Arc<GroupSlot>) -> Ref<Group> {
+        let log = Logger::root(Discard, o!());
+        let slot = slot.clone();
+        let rebalancer = tree.spawn(ChildSpec::new("rebalancer", Policy::RestartEmpty, |_| {
+            Ok(Rebalancer::new("g".into(), GroupDirectory::default(), true))
+        }));
+        let expiry = Duration::from_secs(120);
+        tree.spawn(ChildSpec::new("group", Policy::RestartEmpty, move |_| {
+            Ok(Group::new(slot.clone(), expiry, rebalancer.clone(), log.clone()))
+        }))
+    }
+
+    fn beat() -> Heartbeat {
+        Heartbeat(Beat {
+            client: client(1, "one"),
+            consume_type: ConsumeType::Passively,
+            message_model: MessageModel::Clustering,
+            consume_from_where: ConsumeFromWhere::LastOffset,
+            subscriptions: Some(vec![subscription("t", "*", 1)]),
+            fingerprint: 0,
+        })
+    }
+
+    #[test]
+    fn a_panic_loses_neither_members_nor_locks() {
+        quiet_panics();
+        run(async {
+            let log = Logger::root(Discard, o!());
+            let tree = Tree::root("test", Placement::single(), log, 1);
+            let slot = Arc::new(GroupSlot::default());
+            let group = start(&tree, &slot);
+            assert!(group.send(beat()).await.unwrap());
+            let queue = MessageQueue { topic: "t".into(), ..MessageQueue::default() };
+            let lock = |client: &str| Lock { client_id: client.into(), queues: vec![queue.clone()] };
+            assert_eq!(group.send(lock("one")).await.unwrap().len(), 1);
+            assert!(group.send(Poison).await.is_err(), "its sender is told");
+            assert!(slot.membership.load().is_online(), "readers notice nothing");
+            assert_eq!(group.send(lock("two")).await.unwrap().len(), 0, "still locked");
+            assert_eq!(group.send(lock("one")).await.unwrap().len(), 1);
+            pass(Duration::from_secs(100)).await;
+            group.send(Expire).await.unwrap();
+            assert!(slot.membership.load().is_online(), "members get the full time once more");
+            group.send(Leave(ConnectionId(1))).await.unwrap();
+            assert!(!slot.membership.load().is_online());
+        });
+    }
+}

@@ -41,6 +41,8 @@ pub mod rebalancer;
 pub mod roster;
 pub mod view;
 
+#[cfg(test)]
+mod bench;
 mod start;
 #[cfg(test)]
 mod testing;

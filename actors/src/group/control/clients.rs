@@ -155,3 +155,254 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gantry_codec::request_code as rq;
+    use serde_json::json;
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, Peer, answer, heartbeat, settings, with_body},
+        testing::{pass, run, settle},
+    };
+
+    const BURST: Duration = Duration::from_millis(600);
+
+    fn list(group: &str) -> Command {
+        Command::request(rq::GET_CONSUMER_LIST_BY_GROUP).with_ext("consumerGroup", group)
+    }
+
+    fn leave(client: &str, group: &str) -> Command {
+        Command::request(rq::UNREGISTER_CLIENT)
+            .with_ext("clientID", client)
+            .with_ext("consumerGroup", group)
+    }
+
+    /// How often the client was told to share out anew since it was asked last.
+    fn notified(peer: &Peer) -> usize {
+        let pushed = peer.seen.pushed();
+        for cmd in &pushed {
+            assert_eq!(cmd.code, rq::NOTIFY_CONSUMER_IDS_CHANGED);
+            assert!(cmd.is_oneway());
+            assert_eq!(cmd.ext.get("consumerGroup"), Some("g"));
+        }
+        pushed.len()
+    }
+
+    #[test]
+    fn a_heartbeat_makes_group_retry_topic_and_membership() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            assert_eq!(peer.ask(list("g")).await.code, 1, "nobody there yet");
+            let answer = peer.beat("one", "g", &["t", "%RETRY%g"]).await;
+            assert_eq!(answer.code, 0);
+            assert!(answer.version >= 232, "SQL92 consumers look at it");
+            assert_eq!(answer.ext.get("IS_SUPPORT_HEART_BEAT_V2"), Some("true"));
+            assert_eq!(answer.ext.get("IS_SUB_CHANGE"), Some("true"));
+            let ensured = bench.topics.ensured.lock().unwrap()[0].clone();
+            assert_eq!((&*ensured.group, ensured.queue_nums, ensured.order), ("g", 1, Some(false)));
+            assert_eq!(peer.body(list("g")).await, json!({"consumerIdList": ["one"]}));
+            let view = bench.control.group("g").unwrap();
+            assert!(view.subscription_for_pull("t", 1).is_ok());
+        });
+    }
+
+    #[test]
+    fn a_group_that_may_not_be_made_is_passed_over() {
+        run(async {
+            let mut settings = settings();
+            settings.groups.auto_create = false;
+            let bench = Bench::with(settings).await;
+            let mut peer = bench.connect(1);
+            assert_eq!(peer.beat("one", "g", &["t"]).await.code, 0);
+            assert!(bench.control.group("g").is_none());
+            assert_eq!(peer.beat("one", "TOOLS_CONSUMER", &["t"]).await.code, 0);
+            assert_eq!(peer.ask(list("TOOLS_CONSUMER")).await.code, 0, "it is predefined");
+            assert_eq!(peer.beat("one", "bad name", &["t"]).await.code, 0);
+        });
+    }
+
+    #[test]
+    fn members_are_told_of_joins_and_leaves_and_bursts_are_merged() {
+        run(async {
+            let bench = Bench::new().await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            one.beat("one", "g", &["t"]).await;
+            pass(Duration::from_millis(10)).await;
+            assert_eq!(notified(&one), 1, "the new one is told too");
+            pass(Duration::from_secs(2)).await;
+            let mut others: Vec<Peer> = (3..20).map(|id| bench.connect(id)).collect();
+            two.beat("two", "g", &["t"]).await;
+            for (n, other) in others.iter_mut().enumerate() {
+                other.beat(&format!("other-{n}"), "g", &["t"]).await;
+            }
+            pass(BURST).await;
+            assert!((1..=3).contains(&notified(&one)), "a burst is merged");
+            assert!(notified(&two) >= 1);
+            pass(Duration::from_secs(2)).await;
+            assert_eq!(notified(&one), 0, "nothing new, nothing told");
+            one.beat("one", "g", &["t"]).await;
+            assert_eq!(two.ask(leave("two", "g")).await.code, 0);
+            others[0].close();
+            pass(BURST).await;
+            assert!(notified(&one) >= 1);
+            assert_eq!(notified(&two), 0, "it is no member any more");
+            assert_eq!(bench.control.group("g").unwrap().membership().members.len(), 17);
+        });
+    }
+
+    #[test]
+    fn notifications_can_be_switched_off_and_broadcasts_need_none() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let quiet = json!({"groupName": "g", "notifyConsumerIdsChangedEnable": false});
+            peer.ask(with_body(rq::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, &quiet)).await;
+            peer.beat("one", "g", &["t"]).await;
+            pass(BURST).await;
+            assert_eq!(notified(&peer), 0, "switched off for the group");
+
+            let mut all_off = settings();
+            all_off.groups.notify = false;
+            let bench = Bench::with(all_off).await;
+            let mut peer = bench.connect(1);
+            peer.beat("one", "g", &["t"]).await;
+            pass(BURST).await;
+            assert_eq!(notified(&peer), 0, "switched off for the broker");
+
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let consumer = json!({"groupName": "g", "messageModel": "BROADCASTING"});
+            let body = json!({"clientID": "one", "consumerDataSet": [consumer]});
+            peer.ask(with_body(rq::HEART_BEAT, &body)).await;
+            pass(BURST).await;
+            assert_eq!(notified(&peer), 0, "a broadcasting group");
+        });
+    }
+
+    #[test]
+    fn heartbeats_of_one_connection_keep_their_order() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            *bench.topics.delays.lock().unwrap() = vec![Duration::from_secs(1), Duration::ZERO];
+            let conn = peer.conn.clone();
+            let first = peer.session.request(heartbeat("one", "g", &["t"]), &conn);
+            let second = peer.session.request(heartbeat("one", "g", &["t", "u"]), &conn);
+            tokio::join!(answer(first), answer(second));
+            let view = bench.control.group("g").unwrap();
+            assert_eq!(view.membership().subscriptions.len(), 2, "the later one holds");
+        });
+    }
+
+    #[test]
+    fn silent_clients_are_closed_and_forgotten() {
+        run(async {
+            let bench = Bench::new().await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            one.beat("one", "g", &["t"]).await;
+            two.beat("two", "g", &["t"]).await;
+            for _ in 0..5 {
+                pass(Duration::from_secs(30)).await;
+                two.beat("two", "g", &["t"]).await;
+            }
+            assert_eq!(one.seen.closed(), Some("no heartbeat"));
+            assert_eq!(two.seen.closed(), None);
+            assert_eq!(two.body(list("g")).await, json!({"consumerIdList": ["two"]}));
+        });
+    }
+
+    #[test]
+    fn the_second_version_of_heartbeats() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let consumer = |topics: &[&str]| {
+                let data = |t: &&str| json!({"topic": t, "subString": "*", "subVersion": 1});
+                let data: Vec<_> = topics.iter().map(data).collect();
+                json!([{"groupName": "g", "subscriptionDataSet": data}])
+            };
+            let beat = |topics: &[&str], without_sub: bool, fingerprint: i32| {
+                let body = json!({"clientID": "one", "consumerDataSet": consumer(topics),
+                    "heartbeatFingerprint": fingerprint, "withoutSub": without_sub});
+                with_body(rq::HEART_BEAT, &body)
+            };
+            let sub_change = |cmd: Command| cmd.ext.get("IS_SUB_CHANGE").map(str::to_owned);
+            let asks = peer.ask(beat(&[], true, 7)).await;
+            assert_eq!(sub_change(asks).as_deref(), Some("true"), "it has been forgotten");
+            let full = peer.ask(beat(&["t"], false, 7)).await;
+            assert_eq!(sub_change(full).as_deref(), Some("false"));
+            let short = peer.ask(beat(&[], true, 7)).await;
+            assert_eq!(sub_change(short).as_deref(), Some("false"));
+            assert_eq!(bench.topics.ensured.lock().unwrap()[2].order, None, "not known now");
+            let view = bench.control.group("g").unwrap();
+            assert!(view.subscription_for_pull("t", 1).is_ok(), "kept");
+        });
+    }
+
+    #[test]
+    fn bodies_that_cannot_be_read_are_refused_with_a_reason() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let answer = peer.ask(Command::request(rq::HEART_BEAT).with_body("{")).await;
+            assert_eq!(answer.code, 1);
+            assert!(answer.remark.unwrap().contains("cannot be read"));
+            let answer = peer.ask(Command::request(rq::GET_CONSUMER_LIST_BY_GROUP)).await;
+            assert!(answer.remark.unwrap().contains("consumerGroup"));
+        });
+    }
+
+    #[test]
+    fn filters_are_checked_before_a_consumer_starts() {
+        run(async {
+            let check = |kind: &str, text: &str| {
+                let data = json!({"topic": "t", "subString": text, "expressionType": kind});
+                let body = json!({"clientId": "one", "group": "g", "subscriptionData": data});
+                with_body(rq::CHECK_CLIENT_CONFIG, &body)
+            };
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            assert_eq!(peer.ask(check("TAG", "a || b")).await.code, 0);
+            assert_eq!(peer.ask(check("", "a")).await.code, 0);
+            let off = peer.ask(check("SQL92", "a > 1")).await;
+            assert_eq!(off.code, 1);
+            assert!(off.remark.unwrap().ends_with("filter message by SQL92"));
+
+            let mut on = settings();
+            on.control.check_expression =
+                Some(|text| if text.contains('>') { Ok(()) } else { Err("no operator".into()) });
+            let bench = Bench::with(on).await;
+            let mut peer = bench.connect(1);
+            assert_eq!(peer.ask(check("SQL92", "a > 1")).await.code, 0);
+            assert_eq!(peer.ask(check("SQL92", "nonsense")).await.code, 23);
+        });
+    }
+
+    #[test]
+    fn producers_come_and_go() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let data = json!({"clientID": "one", "producerDataSet": [{"groupName": "p"}]});
+            peer.ask(with_body(rq::HEART_BEAT, &data)).await;
+            settle().await;
+            assert_eq!(bench.control.producers().of_group("p"), Some(peer.conn.clone()));
+            assert_eq!(bench.control.producers().of_client("one"), Some(peer.conn.clone()));
+            let leave = Command::request(rq::UNREGISTER_CLIENT)
+                .with_ext("clientID", "one")
+                .with_ext("producerGroup", "p");
+            assert_eq!(peer.ask(leave).await.code, 0);
+            settle().await;
+            assert_eq!(bench.control.producers().of_group("p"), None);
+            peer.ask(with_body(rq::HEART_BEAT, &data)).await;
+            peer.close();
+            settle().await;
+            assert_eq!(bench.control.producers().of_client("one"), None);
+        });
+    }
+}

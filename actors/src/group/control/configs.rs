@@ -58,3 +58,145 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_codec::request_code as rq;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, with_body},
+        testing::run,
+    };
+
+    fn put(config: &Value) -> Command {
+        with_body(rq::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, config)
+    }
+
+    fn one(group: &str) -> Command {
+        Command::request(rq::GET_SUBSCRIPTIONGROUP_CONFIG).with_ext("group", group)
+    }
+
+    fn delete(group: &str, flag: &str) -> Command {
+        Command::request(rq::DELETE_SUBSCRIPTIONGROUP)
+            .with_ext("groupName", group)
+            .with_ext(flag, true)
+    }
+
+    #[test]
+    fn a_group_that_was_answered_as_made_outlives_a_restart() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut admin = bench.connect(1);
+            let config = json!({"groupName": "g", "retryMaxTimes": 3, "later": {"x": 1}});
+            assert_eq!(admin.ask(put(&config)).await.code, 0);
+            assert_eq!(bench.control.group("g").unwrap().config.retry_max_times, 3);
+            let saved = &bench.json("subscriptionGroup.json")["subscriptionGroupTable"]["g"];
+            assert_eq!((&saved["retryMaxTimes"], &saved["later"]), (&json!(3), &json!({"x": 1})));
+            let bench = bench.restart().await;
+            let mut admin = bench.connect(2);
+            let read = admin.body(one("g")).await;
+            assert_eq!((&read["retryMaxTimes"], &read["later"]), (&json!(3), &json!({"x": 1})));
+            assert_eq!(read["consumeEnable"], json!(true));
+        });
+    }
+
+    #[test]
+    fn a_group_that_made_itself_is_saved_too() {
+        run(async {
+            let bench = Bench::new().await;
+            bench.connect(1).beat("one", "g", &["t"]).await;
+            let table = &bench.json("subscriptionGroup.json")["subscriptionGroupTable"];
+            assert_eq!(table["g"]["groupName"], json!("g"));
+            assert_eq!(table["TOOLS_CONSUMER"]["groupName"], json!("TOOLS_CONSUMER"));
+        });
+    }
+
+    #[test]
+    fn bad_orders_are_refused_as_a_whole() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut admin = bench.connect(1);
+            let answer = admin.ask(put(&json!({"groupName": "bad name"}))).await;
+            assert_eq!(answer.code, 29);
+            assert!(answer.remark.unwrap().contains("illegal characters"));
+            let list = json!({"groupConfigList": [{"groupName": "g"}, {"groupName": " "}]});
+            let answer = admin.ask(with_body(rq::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST, &list));
+            assert_eq!(answer.await.code, 29);
+            assert_eq!(admin.ask(one("g")).await.code, 26, "none of the list was taken");
+        });
+    }
+
+    #[test]
+    fn all_groups_come_whole_and_without_a_page_count() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut admin = bench.connect(1);
+            admin.ask(put(&json!({"groupName": "g"}))).await;
+            let request = Command::request(rq::GET_ALL_SUBSCRIPTIONGROUP_CONFIG)
+                .with_ext("groupSeq", 0)
+                .with_ext("maxGroupNum", 1);
+            let answer = admin.ask(request).await;
+            assert_eq!(answer.ext.get("totalGroupNum"), None);
+            let body: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(body["subscriptionGroupTable"].as_object().unwrap().len(), 9);
+            assert_eq!(body["forbiddenTable"], json!({}));
+            assert_eq!(body["dataVersion"]["counter"], json!(1));
+        });
+    }
+
+    #[test]
+    fn a_deleted_group_is_gone_with_its_offsets_if_asked_for() {
+        run(async {
+            for (flag, kept) in [("cleanOffset", false), ("removeOffset", false), ("other", true)] {
+                let bench = Bench::new().await;
+                bench.topics.topic("t", 1);
+                let mut admin = bench.connect(1);
+                admin.ask(put(&json!({"groupName": "g"}))).await;
+                admin.session.offsets.commit("g", "t", 0, 5);
+                admin.session.offsets.flush().await.unwrap();
+                assert_eq!(admin.ask(delete("g", flag)).await.code, 0);
+                assert!(bench.control.group("g").is_none());
+                let offset = bench.control.offsets().get("g", "t", 0);
+                assert_eq!(offset.is_some(), kept, "{flag}");
+                assert_eq!(admin.ask(delete("g", flag)).await.code, 0, "it is not there");
+            }
+        });
+    }
+
+    #[test]
+    fn a_group_deleted_under_its_members_comes_back_with_them() {
+        run(async {
+            let bench = Bench::new().await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            one.beat("one", "g", &["t"]).await;
+            assert_eq!(two.ask(delete("g", "cleanOffset")).await.code, 0);
+            two.beat("two", "g", &["t"]).await;
+            let view = bench.control.group("g").unwrap();
+            assert_eq!(view.membership().client_ids(), ["one".into(), "two".into()]);
+        });
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_and_tried_again() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut admin = bench.connect(1);
+            // A folder where the file should be.
+            let path = bench.file("subscriptionGroup.json");
+            std::fs::create_dir(&path).unwrap();
+            let answer = admin.ask(put(&json!({"groupName": "g"}))).await;
+            assert_eq!(answer.code, 1);
+            assert!(answer.remark.unwrap().contains("could not be saved"));
+            assert!(bench.control.group("g").is_some(), "it is in force");
+            let state = bench.tree.check(std::time::Duration::from_secs(1)).await;
+            let groups = state.iter().find(|child| child.name.ends_with("/groups")).unwrap();
+            assert!(matches!(groups.health, gantry_supervisor::Health::Degraded(_)));
+            std::fs::remove_dir(&path).unwrap();
+            crate::group::testing::pass(std::time::Duration::from_secs(11)).await;
+            let table = &bench.json("subscriptionGroup.json")["subscriptionGroupTable"];
+            assert_eq!(table["g"]["groupName"], json!("g"));
+        });
+    }
+}

@@ -91,3 +91,86 @@ impl Control {
         json(cmd, &SubscriptionByConsumer { subscription_data, group, topic })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_codec::request_code as rq;
+    use serde_json::json;
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, with_body},
+        testing::{run, settle},
+    };
+
+    #[test]
+    fn consumers_are_shown_with_their_subscriptions() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let request = || {
+                Command::request(rq::GET_CONSUMER_CONNECTION_LIST).with_ext("consumerGroup", "g")
+            };
+            let offline = peer.ask(request()).await;
+            assert_eq!(offline.code, 206);
+            assert_eq!(offline.remark.as_deref(), Some("the consumer group[g] not online"));
+            peer.beat("one", "g", &["t"]).await;
+            let body = peer.body(request()).await;
+            assert_eq!(body["connectionSet"], json!([{"clientAddr": "10.0.0.1:40001",
+                "clientId": "one", "language": "JAVA", "version": 407}]));
+            assert_eq!(body["consumeType"], json!("CONSUME_PASSIVELY"));
+            assert_eq!(body["messageModel"], json!("CLUSTERING"));
+            assert_eq!(body["consumeFromWhere"], json!("CONSUME_FROM_LAST_OFFSET"));
+            assert_eq!(body["subscriptionTable"]["t"]["subString"], json!("*"));
+            peer.close();
+            settle().await;
+            assert_eq!(peer.ask(request()).await.code, 206);
+        });
+    }
+
+    #[test]
+    fn producers_are_shown_by_group_and_all_together() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let request = || {
+                Command::request(rq::GET_PRODUCER_CONNECTION_LIST).with_ext("producerGroup", "p")
+            };
+            assert_eq!(peer.ask(request()).await.code, 1);
+            let data = json!({"clientID": "one", "producerDataSet": [{"groupName": "p"}]});
+            peer.ask(with_body(rq::HEART_BEAT, &data)).await;
+            let body = peer.body(request()).await;
+            assert_eq!(body["connectionSet"][0]["clientId"], json!("one"));
+            let all = peer.body(Command::request(rq::GET_ALL_PRODUCER_INFO)).await;
+            assert_eq!(all["data"]["p"][0]["remoteIP"], json!("/10.0.0.1:40001"));
+            assert_eq!(all["data"]["p"][0]["lastUpdateTimestamp"], json!(1_700_000_000_000_i64));
+        });
+    }
+
+    #[test]
+    fn who_consumes_a_topic_and_what_a_group_consumes() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            peer.beat("one", "online", &["t"]).await;
+            peer.session.offsets.commit("offline", "t", 0, 1);
+            peer.session.offsets.commit("offline", "u", 0, 1);
+            peer.session.offsets.flush().await.unwrap();
+            let by_topic = Command::request(rq::QUERY_TOPIC_CONSUME_BY_WHO).with_ext("topic", "t");
+            let body = peer.body(by_topic).await;
+            assert_eq!(body, json!({"groupList": ["offline", "online"]}));
+            let by_group = Command::request(rq::QUERY_TOPICS_BY_CONSUMER).with_ext("group", "offline");
+            let body = peer.body(by_group).await;
+            assert_eq!(body, json!({"brokerAddr": "10.0.0.2:10911", "topicList": ["t", "u"]}));
+            let subscription = |group: &str| {
+                Command::request(rq::QUERY_SUBSCRIPTION_BY_CONSUMER)
+                    .with_ext("group", group)
+                    .with_ext("topic", "t")
+            };
+            let body = peer.body(subscription("online")).await;
+            assert_eq!(body["subscriptionData"]["topic"], json!("t"));
+            let body = peer.body(subscription("offline")).await;
+            assert_eq!(body, json!({"group": "offline", "topic": "t"}));
+        });
+    }
+}

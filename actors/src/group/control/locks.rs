@@ -35,3 +35,93 @@ impl Control {
         Ok(success(cmd))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gantry_codec::request_code as rq;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, settings, with_body},
+        testing::{pass, run},
+    };
+
+    fn request(code: i32, client: &str, queues: &[i32]) -> Command {
+        // As 5.x sends it, with a member that does not matter here.
+        let body = json!({"clientId": client, "consumerGroup": "g", "mqSet": set(queues),
+            "onlyThisBroker": false});
+        with_body(code, &body)
+    }
+
+    fn set(queues: &[i32]) -> Value {
+        let queue = |id: &i32| json!({"brokerName": "broker-a", "queueId": id, "topic": "t"});
+        queues.iter().map(queue).collect()
+    }
+
+    fn granted(queues: &[i32]) -> Value {
+        json!({"lockOKMQSet": set(queues)})
+    }
+
+    #[test]
+    fn a_client_gets_what_no_other_holds() {
+        run(async {
+            let bench = Bench::new().await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            let all = one.body(request(rq::LOCK_BATCH_MQ, "one", &[0, 1])).await;
+            assert_eq!(all, granted(&[0, 1]));
+            let rest = two.body(request(rq::LOCK_BATCH_MQ, "two", &[0, 1, 2])).await;
+            assert_eq!(rest, granted(&[2]));
+            // From another connection of the same client.
+            let freed = two.ask(request(rq::UNLOCK_BATCH_MQ, "one", &[0])).await;
+            assert_eq!(freed.code, 0);
+            let rest = two.body(request(rq::LOCK_BATCH_MQ, "two", &[0, 1, 2])).await;
+            assert_eq!(rest, granted(&[0, 2]));
+        });
+    }
+
+    #[test]
+    fn the_queues_of_a_killed_owner_move_after_the_lease() {
+        run(async {
+            let bench = Bench::new().await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            one.beat("one", "g", &["t"]).await;
+            one.body(request(rq::LOCK_BATCH_MQ, "one", &[0])).await;
+            one.close();
+            pass(Duration::from_secs(59)).await;
+            let early = two.body(request(rq::LOCK_BATCH_MQ, "two", &[0])).await;
+            assert_eq!(early, granted(&[]), "a lost connection frees nothing");
+            pass(Duration::from_secs(2)).await;
+            let late = two.body(request(rq::LOCK_BATCH_MQ, "two", &[0])).await;
+            assert_eq!(late, granted(&[0]));
+        });
+    }
+
+    #[test]
+    fn leases_that_ran_out_are_not_kept() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut one = bench.connect(1);
+            one.body(request(rq::LOCK_BATCH_MQ, "one", &[0, 1])).await;
+            let view = bench.control.group("g").unwrap();
+            assert_eq!(view.locks().len(), 2);
+            pass(Duration::from_secs(80)).await;
+            assert_eq!(view.locks().len(), 0);
+        });
+    }
+
+    #[test]
+    fn in_a_group_that_may_not_be_made_nothing_is_held() {
+        run(async {
+            let mut settings = settings();
+            settings.groups.auto_create = false;
+            let bench = Bench::with(settings).await;
+            let mut one = bench.connect(1);
+            let none = one.body(request(rq::LOCK_BATCH_MQ, "one", &[0])).await;
+            assert_eq!(none, granted(&[]));
+            assert_eq!(one.ask(request(rq::UNLOCK_BATCH_MQ, "one", &[0])).await.code, 0);
+        });
+    }
+}

@@ -133,3 +133,206 @@ impl Control {
         Ok(success(cmd))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gantry_codec::request_code as rq;
+    use serde_json::json;
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, Peer, answer},
+        testing::{pass, run, settle},
+    };
+
+    fn query(group: &str, topic: &str, queue_id: i32) -> Command {
+        Command::request(rq::QUERY_CONSUMER_OFFSET)
+            .with_ext("consumerGroup", group)
+            .with_ext("topic", topic)
+            .with_ext("queueId", queue_id)
+    }
+
+    fn update(group: &str, topic: &str, queue_id: i32, offset: i64) -> Command {
+        Command::request(rq::UPDATE_CONSUMER_OFFSET)
+            .with_ext("consumerGroup", group)
+            .with_ext("topic", topic)
+            .with_ext("queueId", queue_id)
+            .with_ext("commitOffset", offset)
+    }
+
+    fn oneway(mut cmd: Command) -> Command {
+        cmd.flag = 2;
+        cmd
+    }
+
+    async fn offset(peer: &mut Peer, topic: &str, queue_id: i32) -> Option<i64> {
+        let answer = peer.ask(query("g", topic, queue_id)).await;
+        answer.ext.get("offset").map(|offset| offset.parse().unwrap())
+    }
+
+    /// A bench with topic `t`, group `g` and one of its clients.
+    async fn bench() -> (Bench, Peer) {
+        let bench = Bench::new().await;
+        bench.topics.topic("t", 4);
+        let mut peer = bench.connect(1);
+        peer.beat("one", "g", &["t"]).await;
+        (bench, peer)
+    }
+
+    #[test]
+    fn a_query_finds_what_was_committed_before_on_the_same_connection() {
+        run(async {
+            let (_bench, mut peer) = bench().await;
+            let conn = peer.conn.clone();
+            for round in 1..50 {
+                peer.session.offsets.commit("g", "t", 0, round);
+                let sent = peer.session.request(oneway(update("g", "t", 1, round * 2)), &conn);
+                assert!(matches!(sent, Outcome::None));
+                let one = peer.session.request(query("g", "t", 1), &conn);
+                peer.session.burst_end();
+                let zero = peer.session.request(query("g", "t", 0), &conn);
+                let (one, zero) = tokio::join!(answer(one), answer(zero));
+                assert_eq!(one.ext.get("offset"), Some(&*(round * 2).to_string()));
+                assert_eq!(zero.ext.get("offset"), Some(&*round.to_string()));
+            }
+            settle().await;
+            let direct = peer.session.request(query("g", "t", 0), &conn);
+            assert!(matches!(direct, Outcome::Reply(_)), "nothing under way: no message needed");
+        });
+    }
+
+    #[test]
+    fn an_answered_update_is_seen_on_every_connection() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            let mut other = bench.connect(2);
+            assert_eq!(peer.ask(update("g", "t", 0, 7)).await.code, 0);
+            assert_eq!(offset(&mut other, "t", 0).await, Some(7));
+            assert_eq!(peer.ask(update("g", "t", 0, 3)).await.code, 0);
+            assert_eq!(offset(&mut other, "t", 0).await, Some(3), "offsets may go back");
+        });
+    }
+
+    #[test]
+    fn updates_for_what_does_not_exist_are_refused() {
+        run(async {
+            let (_bench, mut peer) = bench().await;
+            assert_eq!(peer.ask(update("unknown", "t", 0, 1)).await.code, 26);
+            assert_eq!(peer.ask(update("g", "unknown", 0, 1)).await.code, 17);
+            let incomplete = Command::request(rq::UPDATE_CONSUMER_OFFSET)
+                .with_ext("consumerGroup", "g")
+                .with_ext("topic", "t");
+            assert_eq!(peer.ask(incomplete).await.code, 1);
+        });
+    }
+
+    #[test]
+    fn a_group_without_offset_starts_at_0_of_a_young_queue_only() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            assert_eq!(offset(&mut peer, "t", 0).await, Some(0), "a queue never written");
+            bench.topics.queue("t", 0, 0, 100, true);
+            assert_eq!(offset(&mut peer, "t", 0).await, Some(0), "its first message is young");
+            bench.topics.queue("t", 1, 0, 100, false);
+            bench.topics.queue("t", 2, 50, 100, true);
+            for queue_id in [1, 2] {
+                let answer = peer.ask(query("g", "t", queue_id)).await;
+                assert_eq!(answer.code, 22);
+                assert!(answer.remark.unwrap().starts_with("Not found, V3_0_6_SNAPSHOT"));
+            }
+            let no_zero = query("g", "t", 0).with_ext("setZeroIfNotFound", false);
+            assert_eq!(peer.ask(no_zero).await.code, 22);
+        });
+    }
+
+    #[test]
+    fn offsets_are_saved_now_and_then_and_at_the_end() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            peer.ask(update("g", "t", 0, 7)).await;
+            assert!(!bench.file("consumerOffset.json").exists());
+            pass(Duration::from_secs(6)).await;
+            assert_eq!(bench.json("consumerOffset.json")["offsetTable"], json!({"t@g": {"0": 7}}));
+            peer.ask(update("g", "t", 1, 8)).await;
+            let bench = bench.restart().await;
+            let mut peer = bench.connect(2);
+            assert_eq!(offset(&mut peer, "t", 0).await, Some(7));
+            assert_eq!(offset(&mut peer, "t", 1).await, Some(8));
+        });
+    }
+
+    #[test]
+    fn a_file_of_java_is_read() {
+        run(async {
+            let dir = tempfile::TempDir::new().unwrap();
+            let text = "{\n\t\"offsetTable\":{\n\t\t\"t@g\":{0:12,3:345\n\t\t}\n\t}\n}";
+            std::fs::write(dir.path().join("consumerOffset.json"), text).unwrap();
+            let bench = Bench::over(dir, crate::group::bench::settings()).await;
+            let mut peer = bench.connect(1);
+            assert_eq!(offset(&mut peer, "t", 3).await, Some(345));
+            let all = peer.body(Command::request(rq::GET_ALL_CONSUMER_OFFSET)).await;
+            assert_eq!(all["offsetTable"], json!({"t@g": {"0": 12, "3": 345}}));
+        });
+    }
+
+    #[test]
+    fn a_commit_that_was_gathered_survives_the_end_of_its_connection() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            peer.session.offsets.commit("g", "t", 0, 9);
+            peer.close();
+            settle().await;
+            assert_eq!(bench.control.offsets().get("g", "t", 0), Some(9));
+        });
+    }
+
+    #[test]
+    fn a_deleted_topic_takes_its_offsets_along() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            peer.ask(update("g", "t", 0, 7)).await;
+            bench.control.topic_deleted("t");
+            settle().await;
+            assert_eq!(bench.control.offsets().get("g", "t", 0), None);
+        });
+    }
+
+    #[test]
+    fn offsets_are_cloned_for_topics_that_the_source_subscribes() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            bench.topics.topic("u", 1);
+            for topic in ["t", "u"] {
+                peer.ask(update("g", topic, 0, 7)).await;
+            }
+            let clone = |topic: Option<&str>, offline: bool| {
+                let cmd = Command::request(rq::CLONE_GROUP_OFFSET)
+                    .with_ext("srcGroup", "g")
+                    .with_ext("destGroup", "h")
+                    .with_ext("offline", offline);
+                topic.map_or(cmd.clone(), |topic| cmd.with_ext("topic", topic))
+            };
+            assert_eq!(peer.ask(clone(None, false)).await.code, 0);
+            let offsets = bench.control.offsets();
+            assert_eq!(offsets.topics_of("h"), ["t".into()], "u is not subscribed");
+            assert_eq!(peer.ask(clone(Some("u"), true)).await.code, 0);
+            assert_eq!(offsets.topics_of("h"), ["t".into(), "u".into()]);
+        });
+    }
+
+    #[test]
+    fn a_query_that_is_lost_closes_the_connection_instead_of_answering() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            bench.tree.stop().await;
+            peer.session.offsets.commit("g", "t", 0, 9);
+            let conn = peer.conn.clone();
+            let outcome = peer.session.request(query("g", "t", 0), &conn);
+            let waited = tokio::time::timeout(Duration::from_secs(60), answer(outcome)).await;
+            assert!(waited.is_err(), "any answer would make a client skip messages");
+            assert!(peer.seen.closed().is_some());
+        });
+    }
+}

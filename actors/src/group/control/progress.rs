@@ -102,3 +102,90 @@ async fn status_of(
     let body: ConsumerStatusBody = fastjson::from_slice(&answer.body).ok()?;
     Some((client.id.to_string(), body.message_queue_table))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::group::{bench::Bench, testing::run};
+
+    fn stats(extra: &[(&str, &str)]) -> Command {
+        let cmd = Command::request(rq::GET_CONSUME_STATS).with_ext("consumerGroup", "g");
+        extra.iter().fold(cmd, |cmd, (name, value)| cmd.with_ext(name, *value))
+    }
+
+    /// The topics in the answer, each as often as it has queues.
+    fn topics(answer: &Command) -> Vec<String> {
+        let stats: ConsumeStats = fastjson::from_slice(&answer.body).unwrap();
+        stats.offset_table.0.into_keys().map(|queue| queue.topic).collect()
+    }
+
+    #[test]
+    fn progress_queue_by_queue() {
+        run(async {
+            let bench = Bench::new().await;
+            bench.topics.topic("t", 2);
+            bench.topics.queue("t", 0, 0, 100, true);
+            let mut peer = bench.connect(1);
+            peer.session.offsets.commit("g", "t", 0, 40);
+            peer.session.offsets.flush().await.unwrap();
+            let answer = peer.ask(stats(&[])).await;
+            let text = concat!(
+                r#"{"consumeTps":0.0,"offsetTable":{"#,
+                r#"{"brokerName":"broker-a","queueId":0,"topic":"t"}:"#,
+                r#"{"brokerOffset":100,"consumerOffset":40,"lastTimestamp":390,"pullOffset":40},"#,
+                r#"{"brokerName":"broker-a","queueId":1,"topic":"t"}:"#,
+                r#"{"brokerOffset":0,"consumerOffset":0,"lastTimestamp":0,"pullOffset":0}}}"#,
+            );
+            assert_eq!(std::str::from_utf8(&answer.body).unwrap(), text);
+        });
+    }
+
+    #[test]
+    fn topics_are_those_asked_for_and_still_subscribed() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            for topic in ["t", "u", "v"] {
+                bench.topics.topic(topic, 1);
+                peer.session.offsets.commit("g", topic, 0, 1);
+            }
+            peer.session.offsets.commit("g", "deleted", 0, 1);
+            peer.session.offsets.flush().await.unwrap();
+            assert_eq!(topics(&peer.ask(stats(&[])).await), ["t", "u", "v"]);
+            assert_eq!(topics(&peer.ask(stats(&[("topic", "u")])).await), ["u"]);
+            peer.beat("one", "g", &["t"]).await;
+            assert_eq!(topics(&peer.ask(stats(&[])).await), ["t"]);
+            assert_eq!(topics(&peer.ask(stats(&[("topic", "u")])).await), [""; 0]);
+            let listed = peer.ask(stats(&[("topicList", "u;v")])).await;
+            assert_eq!(topics(&listed), ["u", "v"], "a list is taken as it is");
+        });
+    }
+
+    #[test]
+    fn clients_are_asked_for_what_they_have() {
+        run(async {
+            let bench = Bench::new().await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            let request = |client: Option<&str>| {
+                let cmd = Command::request(rq::INVOKE_BROKER_TO_GET_CONSUMER_STATUS)
+                    .with_ext("topic", "t")
+                    .with_ext("group", "g");
+                client.map_or(cmd.clone(), |client| cmd.with_ext("clientAddr", client))
+            };
+            assert_eq!(one.ask(request(None)).await.code, 1, "nobody online");
+            one.beat("one", "g", &["t"]).await;
+            two.beat("two", "g", &["t"]).await;
+            let body = concat!(
+                r#"{"messageQueueTable":{{"brokerName":"broker-a","queueId":0,"topic":"t"}:5}}"#
+            );
+            one.seen.will_answer(Command::request(rs::SUCCESS).with_body(body));
+            let answer = one.ask(request(None)).await;
+            let text = r#"{"consumerTable":{"one":{{"brokerName":"broker-a","queueId":0,"topic":"t"}:5}}}"#;
+            assert_eq!(std::str::from_utf8(&answer.body).unwrap(), text, "two does not answer");
+            let answer = one.body(request(Some("two"))).await;
+            assert_eq!(answer, json!({"consumerTable": {}}));
+        });
+    }
+}

@@ -159,3 +159,162 @@ fn list(table: &ResetOffsetBody) -> ResetOffsetListBody {
     };
     ResetOffsetListBody { offset_table: table.offset_table.0.iter().map(entry).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, Peer, heartbeat, settings},
+        testing::run,
+    };
+
+    const TWO_QUEUES: &str = concat!(
+        r#"{"offsetTable":{{"brokerName":"broker-a","queueId":0,"topic":"t"}:20,"#,
+        r#"{"brokerName":"broker-a","queueId":1,"topic":"t"}:20}}"#
+    );
+
+    fn reset(timestamp: i64, is_force: bool) -> Command {
+        Command::request(rq::INVOKE_BROKER_TO_RESET_OFFSET)
+            .with_ext("topic", "t")
+            .with_ext("group", "g")
+            .with_ext("timestamp", timestamp)
+            .with_ext("isForce", is_force)
+    }
+
+    fn reset_queue(queue_id: i32, offset: i64) -> Command {
+        reset(0, true).with_ext("queueId", queue_id).with_ext("offset", offset)
+    }
+
+    /// Topic `t` with two queues of 100 messages, of which group `g` has consumed 50 each.
+    async fn bench(server_side: bool) -> (Bench, Peer) {
+        let mut settings = settings();
+        settings.control.server_side_reset = server_side;
+        let bench = Bench::with(settings).await;
+        bench.topics.topic("t", 2);
+        let mut peer = bench.connect(1);
+        bench.control.open_group("g").await.unwrap().unwrap();
+        for queue_id in 0..2 {
+            bench.topics.queue("t", queue_id, 10, 100, true);
+            peer.session.offsets.commit("g", "t", queue_id, 50);
+        }
+        peer.session.offsets.flush().await.unwrap();
+        (bench, peer)
+    }
+
+    fn text(answer: &Command) -> &str {
+        std::str::from_utf8(&answer.body).unwrap()
+    }
+
+    #[test]
+    fn here_it_works_offline_and_holds_until_a_pull_was_told() {
+        run(async {
+            let (bench, mut peer) = bench(true).await;
+            let answer = peer.ask(reset(200, false)).await;
+            assert_eq!((answer.code, text(&answer)), (0, TWO_QUEUES));
+            let offsets = bench.control.offsets();
+            assert_eq!(offsets.pending_reset("g", "t", 0), Some(20));
+            peer.session.offsets.commit("g", "t", 0, 51);
+            peer.session.offsets.flush().await.unwrap();
+            assert_eq!(offsets.get("g", "t", 0), Some(20), "its clients have not heard of it");
+            let late = Command::request(rq::UPDATE_CONSUMER_OFFSET)
+                .with_ext("consumerGroup", "g")
+                .with_ext("topic", "t")
+                .with_ext("queueId", 0)
+                .with_ext("commitOffset", 52);
+            let answer = peer.ask(late).await;
+            assert_eq!((answer.code, offsets.get("g", "t", 0)), (0, Some(20)));
+            peer.session.offsets.reset_delivered("g", "t", 0);
+            peer.session.offsets.commit("g", "t", 0, 21);
+            peer.session.offsets.flush().await.unwrap();
+            assert_eq!(offsets.get("g", "t", 0), Some(21));
+            assert_eq!(offsets.pending_reset("g", "t", 1), Some(20));
+        });
+    }
+
+    #[test]
+    fn one_queue_can_be_sent_to_an_offset_or_a_time() {
+        run(async {
+            for server_side in [true, false] {
+                let (bench, mut peer) = bench(server_side).await;
+                assert_eq!(peer.ask(reset_queue(1, 77)).await.code, 0);
+                let offsets = bench.control.offsets();
+                assert_eq!(offsets.pending_reset("g", "t", 1), Some(77));
+                assert_eq!(offsets.pending_reset("g", "t", 0), None);
+                let by_time = reset(300, true).with_ext("queueId", 0).with_ext("offset", -1);
+                assert_eq!(peer.ask(by_time).await.code, 0);
+                assert_eq!(offsets.pending_reset("g", "t", 0), Some(30));
+                for outside in [9, 102] {
+                    let answer = peer.ask(reset_queue(0, outside)).await;
+                    assert_eq!(answer.code, 1);
+                    assert!(answer.remark.unwrap().ends_with("range [10-100]"));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_does_not_exist_is_not_reset() {
+        run(async {
+            let (_bench, mut peer) = bench(true).await;
+            assert_eq!(peer.ask(reset(0, true).with_ext("topic", "unknown")).await.code, 17);
+            assert_eq!(peer.ask(reset(0, true).with_ext("group", "unknown")).await.code, 26);
+        });
+    }
+
+    #[test]
+    fn by_clients_the_online_ones_are_sent_the_offsets() {
+        run(async {
+            let (bench, mut peer) = bench(false).await;
+            let offline = peer.ask(reset(200, true)).await;
+            assert_eq!(offline.code, 206, "the old tool falls back on this code");
+            peer.beat("one", "g", &["t"]).await;
+            let mut cpp = bench.connect(2);
+            let mut beat = heartbeat("two", "g", &["t"]);
+            beat.language = Language::Cpp;
+            cpp.ask(beat).await;
+            (peer.seen.pushed(), cpp.seen.pushed());
+            let answer = peer.ask(reset(200, false)).await;
+            assert_eq!((answer.code, text(&answer)), (0, TWO_QUEUES));
+            crate::group::testing::settle().await;
+            let sent = peer.seen.pushed();
+            let sent = sent.iter().find(|cmd| cmd.code == rq::RESET_CONSUMER_CLIENT_OFFSET).unwrap();
+            assert!(sent.is_oneway());
+            assert_eq!(text(sent), TWO_QUEUES, "no blank, members in this order");
+            assert_eq!(sent.ext.get("timestamp"), Some("200"));
+            let sent = cpp.seen.pushed();
+            let sent = sent.iter().find(|cmd| cmd.code == rq::RESET_CONSUMER_CLIENT_OFFSET).unwrap();
+            let list: serde_json::Value = serde_json::from_slice(&sent.body).unwrap();
+            let first = json!({"brokerName": "broker-a", "offset": 20, "queueId": 0, "topic": "t"});
+            assert_eq!(list["offsetTable"][0], first);
+            assert_eq!(bench.control.offsets().get("g", "t", 0), Some(50), "they commit it");
+        });
+    }
+
+    #[test]
+    fn by_clients_it_goes_forward_only_by_force() {
+        run(async {
+            let (_bench, mut peer) = bench(false).await;
+            peer.beat("one", "g", &["t"]).await;
+            let kept = peer.ask(reset(-1, false)).await;
+            assert!(text(&kept).contains(r#""queueId":0,"topic":"t"}:50"#));
+            let forced = peer.ask(reset(-1, true)).await;
+            assert!(text(&forced).contains(r#""queueId":0,"topic":"t"}:100"#));
+        });
+    }
+
+    #[test]
+    fn by_clients_a_group_needs_an_offset_in_every_queue_and_clients_that_can() {
+        run(async {
+            let (bench, mut peer) = bench(false).await;
+            let mut old = heartbeat("one", "g", &["t"]);
+            old.version = 20;
+            peer.ask(old).await;
+            assert_eq!(peer.ask(reset(200, true)).await.code, 1);
+            bench.topics.topic("t", 3);
+            let answer = peer.ask(reset(200, true)).await;
+            assert_eq!(answer.remark.as_deref(), Some("THe consumer group <g> not exist"));
+        });
+    }
+}
