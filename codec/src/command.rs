@@ -230,3 +230,185 @@ fn split(mut frame: Bytes) -> Result<(SerializeType, Bytes, Bytes), DecodeError>
 fn utf8(header: Bytes) -> Result<ByteString, DecodeError> {
     ByteString::try_from(header).map_err(|e| DecodeError::NotUtf8(e.valid_up_to()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+    use crate::request_code;
+
+    const TYPES: [SerializeType; 2] = [SerializeType::Json, SerializeType::RocketMq];
+
+    fn frame(command: &Command) -> Bytes {
+        let mut out = BytesMut::new();
+        command.encode(&mut out);
+        out.freeze()
+    }
+
+    #[test]
+    fn json_is_written_as_java_does() {
+        let request = Command { opaque: 5, ..Command::request(10) };
+        let response = Command::response(17, &request)
+            .with_remark("no \"route\"")
+            .with_ext("b", 1)
+            .with_ext("a", "x\u{1}y");
+        let text = r#"{"code":17,"extFields":{"b":"1","a":"x\u0001y"},"flag":1,"language":"JAVA","opaque":5,"remark":"no \"route\"","serializeTypeCurrentRPC":"JSON","version":479}"#;
+        assert_eq!(frame(&response)[8..], *text.as_bytes());
+        let bare = r#"{"code":0,"flag":1,"language":"JAVA","opaque":5,"serializeTypeCurrentRPC":"JSON","version":479}"#;
+        assert_eq!(frame(&Command::response(0, &request))[8..], *bare.as_bytes());
+    }
+
+    #[test]
+    fn responses_mirror_the_request() {
+        for serialize_type in TYPES {
+            let request = Command { serialize_type, opaque: -7, ..Command::oneway(10) };
+            assert!(request.is_oneway() && !request.is_response());
+            let response = Command::response(0, &request);
+            assert_eq!((response.opaque, response.serialize_type), (-7, serialize_type));
+            assert!(response.is_response() && !response.is_oneway());
+        }
+    }
+
+    #[test]
+    fn the_body_is_a_slice_of_the_frame() {
+        let frame = frame(&Command::request(10).with_body("body"));
+        let command = Command::decode(frame.clone()).unwrap();
+        assert_eq!(command.body.as_ptr(), frame[frame.len() - 4..].as_ptr());
+    }
+
+    #[test]
+    fn a_body_sent_separately_is_counted() {
+        for serialize_type in TYPES {
+            let command = Command { serialize_type, ..Command::request(10) };
+            let mut head = BytesMut::new();
+            command.encode_head(4, &mut head);
+            head.extend_from_slice(b"body");
+            assert_eq!(head.freeze(), frame(&command.with_body("body")));
+        }
+    }
+
+    #[test]
+    fn anything_but_one_frame_is_refused() {
+        let good = frame(&Command::request(10).with_body("body"));
+        for len in 0..good.len() {
+            assert!(Command::decode(good.slice(..len)).is_err(), "{len}");
+        }
+        let two = Bytes::from([&good[..], b"x"].concat());
+        let error = DecodeError::NotOneFrame { frame: Some(good.len()), have: good.len() + 1 };
+        assert_eq!(Command::decode(two), Err(error));
+    }
+
+    #[test]
+    fn what_go_writes_is_read() {
+        let text = r#"{"code":34,"language":"GO","version":317,"opaque":3,"flag":0,"remark":"","extFields":{}}"#;
+        let mut out = BytesMut::new();
+        write_head(SerializeType::Json, 0, &mut out, |out| out.put_slice(text.as_bytes()));
+        let command = Command::decode(out.freeze()).unwrap();
+        assert_eq!((command.language, command.version), (Language::Go, 317));
+        assert_eq!(command.remark.as_deref(), Some(""));
+        assert!(command.ext.is_present() && command.ext.is_empty());
+    }
+
+    #[test]
+    fn wide_codes_survive_the_binary_header() {
+        use request_code::*;
+        for code in [POP_MESSAGE, ACK_MESSAGE, BATCH_ACK_MESSAGE, NOTIFICATION, SEND_MESSAGE] {
+            let serialize_type = SerializeType::RocketMq;
+            let request = Command { serialize_type, ..Command::request(code) };
+            assert_eq!(Command::decode(frame(&request)).unwrap().code, code);
+        }
+        // In a response the number means something else.
+        let request = Command { serialize_type: SerializeType::RocketMq, ..Command::request(10) };
+        let response = Command::response(3442, &request);
+        assert_eq!(Command::decode(frame(&response)).unwrap().code, 3442);
+        let unknown = Command::response(-1, &request);
+        assert_eq!(Command::decode(frame(&unknown)).unwrap().code, -1);
+    }
+
+    #[test]
+    fn empty_values_are_kept_in_json_only() {
+        for serialize_type in TYPES {
+            let command = Command { serialize_type, ..Command::request(10) };
+            let command = command.with_ext("empty", "").with_ext("full", "1").with_remark("");
+            let read = Command::decode(frame(&command)).unwrap();
+            let json = serialize_type == SerializeType::Json;
+            assert_eq!(read.ext.get("empty"), json.then_some(""));
+            assert_eq!(read.ext.get("full"), Some("1"));
+            assert_eq!(read.remark.is_some(), json);
+        }
+    }
+
+    #[test]
+    fn very_many_fields_are_refused() {
+        for serialize_type in TYPES {
+            let mut command = Command { serialize_type, ..Command::request(10) };
+            for _ in 0..crate::ext::EXT_FIELDS_MAX {
+                command.ext.push("a", "1");
+            }
+            assert!(Command::decode(frame(&command)).is_ok());
+            command.ext.push("a", "1");
+            assert!(Command::decode(frame(&command)).is_err());
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_binary_header_may_be_wrong() {
+        let request = Command { serialize_type: SerializeType::RocketMq, ..Command::request(10) };
+        let good = frame(&request.with_remark("r").with_ext("a", "1").with_ext("b", "é"));
+        for at in 8..good.len() {
+            for byte in [0, 1, 0x7F, 0x80, 0xFF] {
+                let mut bad = good.to_vec();
+                bad[at] = byte;
+                let _ = Command::decode(bad.into());
+            }
+        }
+    }
+
+    fn commands() -> impl Strategy<Value = Command> {
+        let fields = proptest::collection::vec((".{1,6}", ".{1,12}"), 0..20);
+        let numbers = (any::<i16>(), any::<i16>(), any::<i32>(), any::<i32>(), 0..14_u8);
+        let remark = proptest::option::of(".{1,12}");
+        let body = proptest::collection::vec(any::<u8>(), 0..32);
+        (numbers, remark, fields, body, select(TYPES.to_vec())).prop_map(
+            |((code, version, opaque, flag, language), remark, fields, body, serialize_type)| {
+                let mut command = Command {
+                    language: Language::from_number(language),
+                    version: version.into(),
+                    opaque,
+                    flag,
+                    remark: remark.map(Into::into),
+                    serialize_type,
+                    ..Command::request(code.into())
+                };
+                // A number that is the rest of a wide code would come back as that.
+                command.flag |= FLAG_RESPONSE;
+                for (name, value) in fields {
+                    command.ext.push(&name, &value);
+                }
+                command.with_body(body)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_is_read_back(command in commands()) {
+            let frame = frame(&command);
+            prop_assert_eq!(frame::peek_frame_len(&frame), Ok(Some(frame.len())));
+            prop_assert_eq!(Command::decode(frame), Ok(command));
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_read(
+            serialize_type in 0..2_u8,
+            header in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let mut frame = BytesMut::new();
+            frame.put_u32(4 + header.len() as u32);
+            frame.put_u32(u32::from(serialize_type) << 24 | header.len() as u32);
+            frame.put_slice(&header);
+            let _ = Command::decode(frame.freeze());
+        }
+    }
+}

@@ -188,3 +188,96 @@ impl Encoder<Command> for CommandCodec {
         Encoder::<&Command>::encode(self, &command, out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(opaque: i32) -> BytesMut {
+        let mut out = BytesMut::new();
+        Command { opaque, ..Command::request(10) }.with_body("body").encode(&mut out);
+        out
+    }
+
+    #[test]
+    fn lengths_are_checked_as_soon_as_they_are_there() {
+        let max = FRAME_BYTES_MAX as i32 - 4;
+        let peek = |length: i32| peek_frame_len(&length.to_be_bytes());
+        assert_eq!(peek_frame_len(&[0, 0, 0]), Ok(None));
+        assert_eq!(peek(4), Ok(Some(8)));
+        assert_eq!(peek(max), Ok(Some(FRAME_BYTES_MAX)));
+        assert_eq!(peek(max + 1), Err(FrameError::TooLong(FRAME_BYTES_MAX + 1)));
+        assert_eq!(peek(3), Err(FrameError::TooShort(3)));
+        assert_eq!(peek(-1), Err(FrameError::TooShort(-1)));
+    }
+
+    #[test]
+    fn the_header_word_is_checked_as_soon_as_it_is_there() {
+        let with = |word: [u8; 4]| peek_frame_len(&[[0, 0, 0, 14], word].concat());
+        assert_eq!(peek_frame_len(&[0, 0, 0, 14, 9, 9, 9]), Ok(Some(18)));
+        assert_eq!(with([1, 0, 0, 10]), Ok(Some(18)));
+        let (header, frame) = (11, 18);
+        assert_eq!(with([0, 0, 0, 11]), Err(FrameError::HeaderTooLong { header, frame }));
+        assert_eq!(with([2, 0, 0, 10]), Err(FrameError::UnknownSerializeType(2)));
+    }
+
+    #[test]
+    fn other_protocols_are_told_apart() {
+        assert!(matches!(peek_frame_len(b"\x16\x03\x01\x02\0\x01"), Err(FrameError::TooLong(_))));
+        assert!(matches!(peek_frame_len(b"GET / HTTP/1.1"), Err(FrameError::TooLong(_))));
+    }
+
+    #[test]
+    fn complete_frames_are_counted_up_to_the_limit() {
+        let one = frame(1);
+        let three = [&one[..], &one, &one, &one[..9]].concat();
+        let bytes = one.len();
+        let all = CompleteFrames { bytes: 3 * bytes, frames: 3 };
+        assert_eq!(complete_frames(&three, 100), Ok(all));
+        assert_eq!(complete_frames(&three, 2), Ok(CompleteFrames { bytes: 2 * bytes, frames: 2 }));
+        assert_eq!(complete_frames(&one[..bytes - 1], 2), Ok(CompleteFrames::default()));
+    }
+
+    #[test]
+    fn good_frames_in_front_of_a_broken_one_are_kept() {
+        let mut buf = frame(1);
+        let bytes = buf.len();
+        buf.extend_from_slice(&[0xFF; 8]);
+        assert_eq!(complete_frames(&buf, 9), Ok(CompleteFrames { bytes, frames: 1 }));
+        assert_eq!(complete_frames(&buf[bytes..], 9), Err(FrameError::TooShort(-1)));
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_not_written() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let command = Command::request(10).with_body(vec![0; FRAME_BYTES_MAX]);
+        assert!(CommandCodec.encode(&command, &mut out).is_err());
+        assert_eq!(out, &b"before"[..]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_comes_out_as_it_went_in(
+            opaques in proptest::collection::vec(any::<i32>(), 1..8),
+            pieces in proptest::collection::vec(1..40_usize, 1..64),
+        ) {
+            let stream: Vec<u8> = opaques.iter().flat_map(|opaque| frame(*opaque)).collect();
+            let mut rest = &stream[..];
+            let (mut buf, mut read) = (BytesMut::new(), Vec::new());
+            for piece in pieces.into_iter().cycle() {
+                let (now, later) = rest.split_at(piece.min(rest.len()));
+                buf.extend_from_slice(now);
+                while let Some(command) = CommandCodec.decode(&mut buf).unwrap() {
+                    read.push(command.opaque);
+                }
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(read, opaques);
+        }
+    }
+}

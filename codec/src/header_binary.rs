@@ -156,8 +156,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes the header. Code and version are cut off to 16 bits, as by every peer; a name beyond
-/// 32767 bytes is left out, since it cannot be written.
+/// Writes the header. Code and version are cut off to 16 bits, as by every peer; a name that is empty
+/// or beyond 32767 bytes is left out, since it cannot be written.
 pub(crate) fn encode(command: &Command, out: &mut BytesMut) {
     let fixed = Fixed {
         code: command.code,
@@ -211,12 +211,12 @@ pub(crate) fn write_ext_block(out: &mut BytesMut, entries: impl FnOnce(&mut Byte
     }
 }
 
-/// One entry; empty names and values are left out, their reader would take them for absent.
+/// One entry.
 pub(crate) fn write_entry(name: &str, value: &str, out: &mut BytesMut) {
-    let Ok(length) = i16::try_from(name.len()) else { return };
-    if length == 0 || value.is_empty() {
-        return;
-    }
+    let length = match i16::try_from(name.len()) {
+        Ok(length) if length > 0 => length,
+        _ => return,
+    };
     out.put_i16(length);
     out.put_slice(name.as_bytes());
     write_text(value, out);
