@@ -3,8 +3,9 @@
 //! One thread reads bursts, finds the few header fields it needs by scanning, takes the CRC of the
 //! body, copies one record into a mapped file, and answers. There is no topic, no queue, no index, no
 //! flush and no reader; a batch is stored as one record; properties are copied as they stand in the
-//! header, escapes and all. The file is reserved at the start and used again from its beginning when
-//! it is full. Whatever a broker does more than this is what it is for.
+//! header, escapes and all. The file is reserved and its pages are mapped at the start, and it is used
+//! again from its beginning when it is full, so that every run costs the same. Whatever a broker does
+//! more than this is what it is for.
 //!
 //! Requests other than sends get SUCCESS, so that topics can be "created"; only a question about a
 //! topic gets TOPIC_NOT_EXIST, so that the load generator asks for its creation.
@@ -23,6 +24,7 @@ use gantry_codec::record::body_crc;
 use gantry_codec::{Command, Record, SendReply, SerializeType, request_code, response_code};
 use gantry_storage::{Segment, SegmentWriter};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::args::FloorArgs;
@@ -43,6 +45,7 @@ pub fn run(args: &FloorArgs) -> Result<(), BenchError> {
 }
 
 async fn serve(address: SocketAddr, log: Log) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(address).await?;
     let local = listener.local_addr()?;
     println!("gantry bench floor ready on {local}");
@@ -55,7 +58,8 @@ async fn serve(address: SocketAddr, log: Log) -> io::Result<()> {
                 let floor = Floor { log: Rc::clone(&log), local, remote };
                 tokio::task::spawn_local(floor.connection(stream));
             }
-            signal = tokio::signal::ctrl_c() => return signal,
+            _ = terminate.recv() => return Ok(()),
+            interrupt = tokio::signal::ctrl_c() => return interrupt,
         }
     }
 }
@@ -75,6 +79,7 @@ impl Log {
         file.set_len(len)?;
         let segment = Segment::map(file, 0, len)?;
         segment.reserve(0, len)?;
+        segment.prefault(0, len);
         let writer = segment.writer().ok_or_else(|| io::Error::other("the segment is in use"))?;
         Ok(Log { writer, end: 0, records: 0 })
     }

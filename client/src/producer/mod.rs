@@ -90,7 +90,8 @@ impl Producer {
     }
 
     /// Queues a message to be sent and returns the future of its receipt. Messages to one broker leave
-    /// in the order in which these calls return.
+    /// in the order in which these calls return (a broker that handles sends on several threads may
+    /// all the same store them in another one).
     ///
     /// # Errors
     /// No queue or connection, or a full outbox: nothing was sent.
