@@ -339,3 +339,6 @@ impl Receive<Register> for Registrar {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;
