@@ -37,11 +37,8 @@ impl Sources {
     }
 }
 
-/// The values in effect.
-pub(crate) struct Merged {
-    keys: Vec<String>,
-    values: Map<String, Value>,
-}
+/// The values in effect, in the order of the shipped file, which is also that of complaints.
+pub(crate) struct Merged(Map<String, Value>);
 
 impl Merged {
     /// Puts the layers of these sources over the shipped file. `beneath` lies between that one and
@@ -63,30 +60,40 @@ impl Merged {
             let layer = Layer::single("namesrvAddr", addresses, "-n");
             layers.push(admit(schema, layer, Place::Text, warnings)?);
         }
-        Ok(Self { keys: schema.keys().map(str::to_owned).collect(), values: merge(layers)? })
+        Self::of(layers)
+    }
+
+    /// Puts layers over each other, weakest first.
+    pub fn of(layers: Vec<Layer>) -> Result<Self, LoadError> {
+        let all = layers.into_iter().fold(Config::builder(), |all, layer| all.add_source(layer));
+        let merged = all.build().and_then(|config| config.cache.into_table());
+        merged.map(Self).map_err(|error| LoadError::Syntax {
+            at: "configuration".into(),
+            reason: error.to_string(),
+        })
     }
 
     /// The value of a key, as text.
     pub fn text(&self, key: &str) -> String {
-        self.values.get(key).map(|value| value.kind.to_string()).unwrap_or_default()
+        self.0.get(key).map(|value| value.kind.to_string()).unwrap_or_default()
     }
 
     /// Where the value of a key came from.
     pub fn origin(&self, key: &str) -> &str {
-        self.values.get(key).and_then(Value::origin).unwrap_or_default()
+        self.0.get(key).and_then(Value::origin).unwrap_or_default()
     }
 
     /// Gives an empty text a value.
     pub fn fill(&mut self, key: &str, value: &str, at: &str) {
         if self.text(key).is_empty() {
             let value = Value::new(Some(&at.to_owned()), ValueKind::from(value));
-            self.values.insert(key.to_owned(), value);
+            self.0.insert(key.to_owned(), value);
         }
     }
 
     /// The keys that `T` is made of.
     pub fn view<T: DeserializeOwned>(&self) -> Result<T, LoadError> {
-        let all = Value::new(None, ValueKind::Table(self.values.clone()));
+        let all = Value::new(None, ValueKind::Table(self.0.clone()));
         all.try_deserialize().map_err(|error| match error {
             ConfigError::At { error, key: Some(key), .. } => self.wrong(&key, error.to_string()),
             other => self.wrong("", other.to_string()),
@@ -99,24 +106,15 @@ impl Merged {
         LoadError::Value { at, key: key.to_owned(), value: self.text(key), reason }
     }
 
-    /// Every value with its origin, in the order of the shipped file.
+    /// Every value with its origin.
     pub fn effective(&self) -> Effective {
-        let setting = |key: &String| {
-            let value = self.values.get(key)?;
-            let origin = value.origin().unwrap_or_default().to_owned();
-            Some(Setting { key: key.clone(), value: value.kind.clone(), origin })
+        let setting = |(key, value): (&String, &Value)| Setting {
+            key: key.clone(),
+            value: value.kind.clone(),
+            origin: value.origin().unwrap_or_default().to_owned(),
         };
-        Effective(self.keys.iter().filter_map(setting).collect())
+        Effective(self.0.iter().map(setting).collect())
     }
-}
-
-fn merge(layers: Vec<Layer>) -> Result<Map<String, Value>, LoadError> {
-    let sources = layers.into_iter().fold(Config::builder(), |all, layer| all.add_source(layer));
-    let merged = sources.build().and_then(|config| config.cache.into_table());
-    merged.map_err(|error| LoadError::Syntax {
-        at: "configuration".into(),
-        reason: error.to_string(),
-    })
 }
 
 fn place_of(path: &Path) -> Option<Place> {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::{
     BrokerConfig, LoadError, Loaded, LogConfig, NetworkConfig, Sources, Surroundings,
-    effective::Effective,
-    layer::Layer,
+    effective::{Effective, Setting},
+    layer::{Entry, Layer},
     merge::Merged,
     schema::Schema,
     values::{int, millis},
@@ -63,25 +63,34 @@ impl NamesrvConfig {
         let mut warnings = Vec::new();
         let schema = Schema::namesrv()?;
         let beneath = Layer::default();
-        let mut all = Merged::read(&schema, beneath, sources, surroundings, &mut warnings)?;
-        let kv_config = surroundings.home.join("namesrv").join("kvConfig.json");
-        all.fill("kvConfigPath", &kv_config.to_string_lossy(), "home directory");
-        let config = Self {
-            network: all.view()?,
-            routes: all.view()?,
-            log: all.view()?,
-            effective: all.effective(),
-        };
-        Ok(Loaded { config, warnings })
+        let all = Merged::read(&schema, beneath, sources, surroundings, &mut warnings)?;
+        Ok(Loaded { config: Self::finish(all, surroundings)?, warnings })
     }
 
     /// The name server inside `gantry standalone`: the defaults, with the sockets and the log of its
     /// broker and a port of its own.
     pub fn beside(broker: &BrokerConfig, surroundings: &Surroundings) -> Result<Self, LoadError> {
-        let bare = Surroundings::bare(&surroundings.home);
-        let defaults = Self::load(&Sources::default(), &bare)?.config;
-        let mut network = broker.network.clone();
-        network.listen_port = broker.namesrv_listen_port;
-        Ok(Self { network, log: broker.log.clone(), ..defaults })
+        let schema = Schema::namesrv()?;
+        let shared = broker.effective.0.iter().filter_map(|Setting { key, value, origin }| {
+            let key = match key.as_str() {
+                "namesrvListenPort" => "listenPort",
+                "listenPort" => return None,
+                key => schema.keys().find(|known| *known == key)?,
+            };
+            Some(Entry { key: key.into(), value: value.clone(), at: origin.clone() })
+        });
+        let layers = vec![schema.shipped(), Layer(shared.collect())];
+        Self::finish(Merged::of(layers)?, surroundings)
+    }
+
+    fn finish(mut all: Merged, surroundings: &Surroundings) -> Result<Self, LoadError> {
+        let kv_config = surroundings.home.join("namesrv").join("kvConfig.json");
+        all.fill("kvConfigPath", &kv_config.to_string_lossy(), "home directory");
+        Ok(Self {
+            network: all.view()?,
+            routes: all.view()?,
+            log: all.view()?,
+            effective: all.effective(),
+        })
     }
 }

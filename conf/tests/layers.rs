@@ -336,6 +336,8 @@ fn the_name_server_beside_a_broker_shares_its_sockets() {
     let namesrv = NamesrvConfig::beside(&broker, &env).unwrap();
     assert_eq!(namesrv.network.listen_addr().to_string(), "127.0.0.1:7");
     assert_eq!(namesrv.log, broker.log);
+    let text = namesrv.effective.to_string();
+    assert!(text.contains("listenPort = 7 # --set\n") && !text.contains("10911"), "{text}");
     assert!(!namesrv.routes.order_message_enable);
     assert_eq!(namesrv.routes.kv_config_path, PathBuf::from("/home/namesrv/kvConfig.json"));
 }

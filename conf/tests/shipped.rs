@@ -83,6 +83,15 @@ fn each_key_of_the_name_server_is_read() {
 }
 
 #[test]
+fn what_is_in_effect_has_the_order_of_the_shipped_file() {
+    let sources = set("brokerIP1=10.0.0.1".into());
+    let loaded = BrokerConfig::load(Role::Broker, &sources, &Surroundings::bare("/home")).unwrap();
+    let in_effect: Vec<String> = loaded.config.effective.0.into_iter().map(|s| s.key).collect();
+    let shipped: Vec<String> = keys(BROKER).into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(in_effect, shipped);
+}
+
+#[test]
 fn each_number_has_a_range() {
     for (key, _, value) in keys(BROKER) {
         if value.parse::<i64>().is_err() {
