@@ -39,11 +39,11 @@ pub(super) struct Started {
     pub stop: Box<dyn FnOnce() -> LocalBoxFuture<'static, ()>>,
 }
 
-/// Which services a process runs.
-enum Plan {
-    Namesrv(NamesrvConfig),
-    Broker(BrokerConfig),
-    Standalone { namesrv: NamesrvConfig, broker: BrokerConfig },
+/// Which services a process runs; a broker registers with the name server beside it.
+#[derive(Default)]
+struct Plan {
+    namesrv: Option<NamesrvConfig>,
+    broker: Option<BrokerConfig>,
 }
 
 /// `gantry namesrv`.
@@ -55,7 +55,7 @@ pub(super) fn namesrv(args: &DaemonArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let log = loaded.config.log.clone();
-    run(Plan::Namesrv(loaded.config), &log, &loaded.warnings)
+    run(Plan { namesrv: Some(loaded.config), ..Plan::default() }, &log, &loaded.warnings)
 }
 
 /// `gantry broker`.
@@ -67,7 +67,7 @@ pub(super) fn broker(args: &BrokerArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let log = loaded.config.log.clone();
-    run(Plan::Broker(loaded.config), &log, &loaded.warnings)
+    run(Plan { broker: Some(loaded.config), ..Plan::default() }, &log, &loaded.warnings)
 }
 
 /// `gantry standalone`.
@@ -80,7 +80,7 @@ pub(super) fn standalone(args: &DaemonArgs) -> Result<(), Failure> {
     }
     let namesrv = NamesrvConfig::beside(&loaded.config, &surroundings)?;
     let log = loaded.config.log.clone();
-    run(Plan::Standalone { namesrv, broker: loaded.config }, &log, &loaded.warnings)
+    run(Plan { namesrv: Some(namesrv), broker: Some(loaded.config) }, &log, &loaded.warnings)
 }
 
 /// `-p`: the configuration to standard output, what is odd about it to standard error.
@@ -121,21 +121,23 @@ async fn start(
     log: &Logger,
     out: &mut impl Write,
 ) -> Result<Vec<Started>, Failure> {
-    match plan {
-        Plan::Namesrv(config) => Ok(vec![ready(services.namesrv(config, log).await?, out)]),
-        Plan::Broker(config) => Ok(vec![ready(services.broker(config, log).await?, out)]),
-        Plan::Standalone { namesrv, mut broker } => {
-            let namesrv = ready(services.namesrv(namesrv, log).await?, out);
-            put_first(&mut broker.registration.namesrv_addr, reachable(namesrv.addr).to_string());
-            match services.broker(broker, log).await {
-                Ok(broker) => Ok(vec![namesrv, ready(broker, out)]),
-                Err(failure) => {
-                    stop(vec![namesrv]).await;
-                    Err(failure)
-                }
+    let mut started = Vec::new();
+    if let Some(config) = plan.namesrv {
+        started.push(ready(services.namesrv(config, log).await?, out));
+    }
+    if let Some(mut config) = plan.broker {
+        if let Some(beside) = started.first() {
+            put_first(&mut config.registration.namesrv_addr, reachable(beside.addr).to_string());
+        }
+        match services.broker(config, log).await {
+            Ok(broker) => started.push(ready(broker, out)),
+            Err(failure) => {
+                stop(started).await;
+                return Err(failure);
             }
         }
     }
+    Ok(started)
 }
 
 async fn stop(started: Vec<Started>) {
@@ -217,7 +219,7 @@ mod tests {
         let sources = Sources { set, ..Sources::default() };
         let broker = BrokerConfig::load(Role::Standalone, &sources, &surroundings).unwrap().config;
         let namesrv = NamesrvConfig::beside(&broker, &surroundings).unwrap();
-        Plan::Standalone { namesrv, broker }
+        Plan { namesrv: Some(namesrv), broker: Some(broker) }
     }
 
     /// Starts and stops; returns what happened and what was printed.
