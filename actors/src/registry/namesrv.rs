@@ -18,12 +18,13 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
+    time::Duration,
 };
 
 use gantry_client::Connector;
 use gantry_storage::{Disk, JsonFile};
-use gantry_supervisor::{ChildSpec, Exit, Place, Placement, Policy, Tree, Verdict};
+use gantry_supervisor::{Budget, ChildSpec, Exit, Place, Placement, Policy, Tree, Verdict};
 use slog::{Logger, info, o};
 use thiserror::Error;
 
@@ -35,7 +36,16 @@ use super::{
     settings::{Settings, SettingsView},
     views::{EntryView, Views},
 };
-use crate::net::{ConnectionLimits, Listener, Network, PortSpec};
+use crate::net::{Acceptor, ConnectionLimits, Listener, Network, PortSpec};
+
+/// A restart costs the registry nothing but the order that felled it, and without it no broker gets
+/// in: some brokers that send such an order with every registration must not end it for all.
+const REGISTRY_BUDGET: Budget = Budget {
+    restarts: 120,
+    window: Duration::from_secs(60),
+    backoff_first: Duration::from_millis(10),
+    backoff_max: Duration::from_millis(200),
+};
 
 /// What a name server has to know at its start.
 #[derive(Clone, Debug)]
@@ -86,13 +96,16 @@ pub enum StartError {
     #[error("the registry does not start: {0}")]
     Registry(Exit),
     /// The port cannot be listened on.
-    #[error("cannot listen on {addr}: {exit}")]
+    #[error("cannot listen on {addr}: {error}")]
     Listen {
         /// The address asked for.
         addr: SocketAddr,
-        /// What the listener died of.
-        exit: Exit,
+        /// What the system said.
+        error: io::Error,
     },
+    /// The listener did not start.
+    #[error("the listener does not start: {0}")]
+    Listener(Exit),
 }
 
 /// A name server that serves.
@@ -134,10 +147,25 @@ async fn start_in(
     seams: Seams,
     log: &Logger,
 ) -> Result<SocketAddr, StartError> {
+    // The socket first: a port that is taken is told before anything else is touched.
+    let failed = |error| StartError::Listen { addr: config.listen, error };
+    let acceptor = seams.network.listen(config.listen).map_err(failed)?;
+    let addr = acceptor.local_addr().map_err(failed)?;
     // Declared before the registry, so that connections that end with the server take no broker out.
     let connections = tree.pool("connections");
     let served = start_owners(tree, &config, &seams, log).await?;
-    listen(tree, connections, config, seams, served, log).await
+    let port = PortSpec {
+        factory: Arc::new(move |_| NamesrvService::new(served.clone())),
+        tree: connections,
+        threads: config.io_threads,
+        connections_max: config.connections_max,
+        limits: config.limits,
+        log: log.clone(),
+    };
+    tree.start(listener_spec(port, acceptor, addr, seams.network))
+        .await
+        .map_err(StartError::Listener)?;
+    Ok(addr)
 }
 
 /// Starts everything but the port.
@@ -187,41 +215,23 @@ fn registry_spec(
     ChildSpec::new("registry", Policy::RestartFromDisk, move |_| {
         Ok(Registry::new(views.clone(), entries.clone(), connector.clone(), log.clone()))
     })
+    .budget(REGISTRY_BUDGET)
     .place(Place::named("registry"))
 }
 
-/// Opens the port last: what it serves is there.
-async fn listen(
-    tree: &Tree,
-    connections: Tree,
-    config: NamesrvConfig,
-    seams: Seams,
-    served: Arc<Served>,
-    log: &Logger,
-) -> Result<SocketAddr, StartError> {
-    let port = Arc::new(PortSpec {
-        factory: Arc::new(move |_| NamesrvService::new(served.clone())),
-        tree: connections,
-        threads: config.io_threads,
-        connections_max: config.connections_max,
-        limits: config.limits,
-        log: log.clone(),
-    });
-    let bound = Arc::new(OnceLock::new());
-    let (asked, first) = (config.listen, bound.clone());
-    let spec = ChildSpec::in_context("listener", Policy::RestartFromDisk, move |_, ctx| {
-        // A port that the system chose stays the same after a restart.
-        let addr = first.get().copied().unwrap_or(asked);
-        let open = || -> io::Result<_> {
-            let acceptor = seams.network.listen(addr)?;
-            let local = acceptor.local_addr()?;
-            Ok((acceptor, local))
+/// The first incarnation takes the socket that is open already, later ones open it again.
+fn listener_spec(
+    port: PortSpec<NamesrvService>,
+    acceptor: Box<dyn Acceptor>,
+    addr: SocketAddr,
+    network: Arc<dyn Network>,
+) -> ChildSpec<Listener<NamesrvService>> {
+    let (port, mut first) = (Arc::new(port), Some(acceptor));
+    ChildSpec::in_context("listener", Policy::RestartFromDisk, move |_, ctx| {
+        let acceptor = match first.take() {
+            Some(first) => first,
+            None => network.listen(addr).map_err(|e| e.to_string())?,
         };
-        let (acceptor, local) = open().map_err(|e| e.to_string())?;
-        first.get_or_init(|| local);
         Ok(Listener::new(port.clone(), acceptor, ctx))
-    });
-    let failed = |exit| StartError::Listen { addr: asked, exit };
-    tree.start(spec).await.map_err(failed)?;
-    bound.get().copied().ok_or(failed(Exit::Stopped))
+    })
 }

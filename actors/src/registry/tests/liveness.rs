@@ -176,3 +176,17 @@ fn a_port_is_served() {
         assert!(frames.next().await.is_none(), "the connection ends with the server");
     });
 }
+
+#[test]
+fn a_port_that_is_taken_is_told_at_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let listen = taken.local_addr().unwrap();
+        let config = NamesrvConfig { listen, ..config(Settings::default(), &home) };
+        let log = Logger::root(Discard, o!());
+        let error = start(config, seams(&Notes::default()), log).await.err().unwrap();
+        assert!(error.to_string().starts_with(&format!("cannot listen on {listen}: ")), "{error}");
+    });
+}
