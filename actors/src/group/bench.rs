@@ -14,7 +14,7 @@ use gantry_codec::{
     body::{TopicConfig, to_json},
     request_code as rq,
 };
-use gantry_storage::{ManualClock, RealDisk};
+use gantry_storage::{Disk, ManualClock, RealDisk};
 use gantry_supervisor::{Place, Placement, Tree};
 use serde_json::{Value, json};
 use slog::{Discard, Logger, o};
@@ -42,13 +42,15 @@ pub struct Bench {
 #[derive(Default)]
 pub struct FakeTopics {
     pub configs: Mutex<HashMap<String, TopicConfig>>,
-    /// By topic and queue: first offset, end, and whether the first message is in memory.
-    pub queues: Mutex<HashMap<(String, i32), (i64, i64, bool)>>,
+    pub queues: Mutex<HashMap<(String, i32), Queue>>,
     /// Retry topics asked for.
     pub ensured: Mutex<Vec<RetryTopic>>,
     /// How long making the next retry topics takes; taken from the front.
     pub delays: Mutex<Vec<Duration>>,
 }
+
+/// First offset, end, and whether the first message is in memory.
+type Queue = (i64, i64, bool);
 
 impl FakeTopics {
     /// There is a topic with so many queues.
@@ -67,7 +69,7 @@ impl FakeTopics {
         self.queues.lock().unwrap().insert((topic.into(), queue_id), (min, max, in_memory));
     }
 
-    fn get(&self, topic: &str, queue_id: i32) -> (i64, i64, bool) {
+    fn get(&self, topic: &str, queue_id: i32) -> Queue {
         let queues = self.queues.lock().unwrap();
         queues.get(&(topic.to_owned(), queue_id)).copied().unwrap_or((0, 0, true))
     }
@@ -170,7 +172,7 @@ impl Bench {
 
     /// A file's content.
     pub fn json(&self, name: &str) -> Value {
-        serde_json::from_slice(&std::fs::read(self.file(name)).unwrap()).unwrap()
+        serde_json::from_slice(&RealDisk.read(&self.file(name)).unwrap().unwrap()).unwrap()
     }
 
     /// A new connection.

@@ -224,7 +224,8 @@ mod tests {
             let group = start(&tree, &slot);
             assert!(group.send(beat()).await.unwrap());
             let queue = MessageQueue { topic: "t".into(), ..MessageQueue::default() };
-            let lock = |client: &str| Lock { client_id: client.into(), queues: vec![queue.clone()] };
+            let lock =
+                |client: &str| Lock { client_id: client.into(), queues: vec![queue.clone()] };
             assert_eq!(group.send(lock("one")).await.unwrap().len(), 1);
             assert!(group.send(Poison).await.is_err(), "its sender is told");
             assert!(slot.membership.load().is_online(), "readers notice nothing");

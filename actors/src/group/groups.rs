@@ -196,7 +196,7 @@ impl Groups {
         self.file.unsaved = true;
     }
 
-    fn scan(&mut self) {
+    fn scan(&mut self, ctx: &mut Ctx<Self>) {
         let slots = self.table.values().map(|view| view.slot()).chain(self.orphans.values());
         for acting in slots.filter_map(|slot| slot.acting.get()) {
             acting.group.do_send(Expire);
@@ -204,7 +204,7 @@ impl Groups {
         self.orphans.retain(|_, slot| {
             let online = slot.membership.load().is_online();
             if !online && let Some(Acting { tree, .. }) = slot.acting.get().cloned() {
-                actix::spawn(async move { tree.stop().await });
+                ctx.spawn_then(async move { tree.stop().await }, |_, (), _| {});
             }
             online
         });
@@ -261,7 +261,7 @@ impl Logic for Groups {
     const NAME: &'static str = "groups";
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        ctx.every(SCAN_PERIOD, |me, _| me.scan());
+        ctx.every(SCAN_PERIOD, Self::scan);
     }
 
     fn drained(&mut self, _: &mut Ctx<Self>) {

@@ -371,7 +371,7 @@ mod tests {
         assert!(table.commit(&commit("g", "t", 0, 5)));
         table.publish();
         assert!(table.commit(&commit("g", "t", 1, 6)));
-        let table = OffsetTable::new(view.clone());
+        let table = OffsetTable::new(view);
         assert_eq!(
             table.view_of("g", "t"),
             [(0, 5)],

@@ -10,7 +10,7 @@ use gantry_codec::{Command, Language, body::SubscriptionData};
 use tokio::task::LocalSet;
 
 use super::client::Client;
-use crate::net::{ConnectionHandle, ConnectionId, Push};
+use crate::net::{ConnectionHandle, ConnectionId, service::Push};
 
 /// Runs a test of actors on one thread, with a clock that stands until everything waits for it.
 pub fn run(test: impl Future<Output = ()>) {

@@ -74,13 +74,14 @@ impl Network {
 }
 
 impl Connector for Network {
+    #[expect(clippy::disallowed_methods, reason = "the far end is no actor")]
     fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
         Box::pin(async move {
             if !self.0.lock().unwrap().contains_key(address) {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let (ours, theirs) = tokio::io::duplex(1 << 20);
-            let task = tokio::spawn(self.clone().serve(address.to_owned(), theirs));
+            let task = tokio::task::spawn_local(self.clone().serve(address.to_owned(), theirs));
             self.set(address, |server| server.connections.push(task.abort_handle()));
             Ok(Box::new(ours) as BoxedStream)
         })

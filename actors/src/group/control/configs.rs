@@ -62,6 +62,7 @@ impl Control {
 #[cfg(test)]
 mod tests {
     use gantry_codec::request_code as rq;
+    use gantry_storage::{Disk, RealDisk};
     use serde_json::{Value, json};
 
     use super::*;
@@ -185,7 +186,7 @@ mod tests {
             let mut admin = bench.connect(1);
             // A folder where the file should be.
             let path = bench.file("subscriptionGroup.json");
-            std::fs::create_dir(&path).unwrap();
+            RealDisk.create_dir(&path).unwrap();
             let answer = admin.ask(put(&json!({"groupName": "g"}))).await;
             assert_eq!(answer.code, 1);
             assert!(answer.remark.unwrap().contains("could not be saved"));
@@ -193,7 +194,7 @@ mod tests {
             let state = bench.tree.check(std::time::Duration::from_secs(1)).await;
             let groups = state.iter().find(|child| child.name.ends_with("/groups")).unwrap();
             assert!(matches!(groups.health, gantry_supervisor::Health::Degraded(_)));
-            std::fs::remove_dir(&path).unwrap();
+            RealDisk.remove_dir(&path).unwrap();
             crate::group::testing::pass(std::time::Duration::from_secs(11)).await;
             let table = &bench.json("subscriptionGroup.json")["subscriptionGroupTable"];
             assert_eq!(table["g"]["groupName"], json!("g"));

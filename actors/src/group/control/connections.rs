@@ -116,8 +116,11 @@ mod tests {
             assert_eq!(offline.remark.as_deref(), Some("the consumer group[g] not online"));
             peer.beat("one", "g", &["t"]).await;
             let body = peer.body(request()).await;
-            assert_eq!(body["connectionSet"], json!([{"clientAddr": "10.0.0.1:40001",
-                "clientId": "one", "language": "JAVA", "version": 407}]));
+            assert_eq!(
+                body["connectionSet"],
+                json!([{"clientAddr": "10.0.0.1:40001",
+                "clientId": "one", "language": "JAVA", "version": 407}])
+            );
             assert_eq!(body["consumeType"], json!("CONSUME_PASSIVELY"));
             assert_eq!(body["messageModel"], json!("CLUSTERING"));
             assert_eq!(body["consumeFromWhere"], json!("CONSUME_FROM_LAST_OFFSET"));
@@ -159,7 +162,8 @@ mod tests {
             let by_topic = Command::request(rq::QUERY_TOPIC_CONSUME_BY_WHO).with_ext("topic", "t");
             let body = peer.body(by_topic).await;
             assert_eq!(body, json!({"groupList": ["offline", "online"]}));
-            let by_group = Command::request(rq::QUERY_TOPICS_BY_CONSUMER).with_ext("group", "offline");
+            let by_group =
+                Command::request(rq::QUERY_TOPICS_BY_CONSUMER).with_ext("group", "offline");
             let body = peer.body(by_group).await;
             assert_eq!(body, json!({"brokerAddr": "10.0.0.2:10911", "topicList": ["t", "u"]}));
             let subscription = |group: &str| {

@@ -69,8 +69,11 @@ pub struct ControlConfig {
     pub server_side_reset: bool,
     /// Checks an expression of a language other than tags; None: such filters are not served
     /// (`enablePropertyFilter`).
-    pub check_expression: Option<fn(&str) -> Result<(), String>>,
+    pub check_expression: Option<CheckExpression>,
 }
+
+/// Says why an expression cannot be used, if it cannot.
+pub type CheckExpression = fn(&str) -> Result<(), String>;
 
 /// What all sessions share; see the module's text. Clones are the same.
 #[derive(Clone)]

@@ -139,6 +139,7 @@ mod tests {
     use std::time::Duration;
 
     use gantry_codec::request_code as rq;
+    use gantry_storage::{Disk, RealDisk};
     use serde_json::json;
 
     use super::*;
@@ -267,8 +268,8 @@ mod tests {
     fn a_file_of_java_is_read() {
         run(async {
             let dir = tempfile::TempDir::new().unwrap();
-            let text = "{\n\t\"offsetTable\":{\n\t\t\"t@g\":{0:12,3:345\n\t\t}\n\t}\n}";
-            std::fs::write(dir.path().join("consumerOffset.json"), text).unwrap();
+            let text = b"{\n\t\"offsetTable\":{\n\t\t\"t@g\":{0:12,3:345\n\t\t}\n\t}\n}";
+            RealDisk.write_atomic(&dir.path().join("consumerOffset.json"), text).unwrap();
             let bench = Bench::over(dir, crate::group::bench::settings()).await;
             let mut peer = bench.connect(1);
             assert_eq!(offset(&mut peer, "t", 3).await, Some(345));

@@ -177,9 +177,8 @@ mod tests {
             assert_eq!(one.ask(request(None)).await.code, 1, "nobody online");
             one.beat("one", "g", &["t"]).await;
             two.beat("two", "g", &["t"]).await;
-            let body = concat!(
-                r#"{"messageQueueTable":{{"brokerName":"broker-a","queueId":0,"topic":"t"}:5}}"#
-            );
+            let body =
+                r#"{"messageQueueTable":{{"brokerName":"broker-a","queueId":0,"topic":"t"}:5}}"#;
             one.seen.will_answer(Command::request(rs::SUCCESS).with_body(body));
             let answer = one.ask(request(None)).await;
             let text = r#"{"consumerTable":{"one":{{"brokerName":"broker-a","queueId":0,"topic":"t"}:5}}}"#;

@@ -274,17 +274,18 @@ mod tests {
             let mut beat = heartbeat("two", "g", &["t"]);
             beat.language = Language::Cpp;
             cpp.ask(beat).await;
-            (peer.seen.pushed(), cpp.seen.pushed());
             let answer = peer.ask(reset(200, false)).await;
             assert_eq!((answer.code, text(&answer)), (0, TWO_QUEUES));
             crate::group::testing::settle().await;
             let sent = peer.seen.pushed();
-            let sent = sent.iter().find(|cmd| cmd.code == rq::RESET_CONSUMER_CLIENT_OFFSET).unwrap();
+            let sent =
+                sent.iter().find(|cmd| cmd.code == rq::RESET_CONSUMER_CLIENT_OFFSET).unwrap();
             assert!(sent.is_oneway());
             assert_eq!(text(sent), TWO_QUEUES, "no blank, members in this order");
             assert_eq!(sent.ext.get("timestamp"), Some("200"));
             let sent = cpp.seen.pushed();
-            let sent = sent.iter().find(|cmd| cmd.code == rq::RESET_CONSUMER_CLIENT_OFFSET).unwrap();
+            let sent =
+                sent.iter().find(|cmd| cmd.code == rq::RESET_CONSUMER_CLIENT_OFFSET).unwrap();
             let list: serde_json::Value = serde_json::from_slice(&sent.body).unwrap();
             let first = json!({"brokerName": "broker-a", "offset": 20, "queueId": 0, "topic": "t"});
             assert_eq!(list["offsetTable"][0], first);
