@@ -174,3 +174,30 @@ impl MessageExt {
         OffsetMessageId { host: self.store_host, offset }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_property_counts() {
+        let message = Message::new("T", "x").with_tag("a").with_delay_level(3).with_tag("b");
+        assert_eq!(message.property("TAGS"), Some("b"));
+        assert_eq!(
+            message.wire_properties("K"),
+            "UNIQ_KEY\u{1}K\u{2}DELAY\u{1}3\u{2}TAGS\u{1}b\u{2}"
+        );
+    }
+
+    #[test]
+    fn a_message_keeps_its_own_unique_key() {
+        let message = Message::new("T", "x").with_property("UNIQ_KEY", "mine");
+        assert_eq!(message.wire_properties("fresh"), "UNIQ_KEY\u{1}mine\u{2}");
+    }
+
+    #[test]
+    fn no_records_are_no_messages() {
+        assert_eq!(MessageExt::decode_all(&Bytes::new()), Ok(vec![]));
+        assert!(MessageExt::decode_all(&Bytes::from_static(b"garbage")).is_err());
+    }
+}

@@ -259,3 +259,65 @@ impl RouteCache {
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(perm: i32, order_topic_conf: Option<&str>) -> TopicRouteData {
+        let broker = |name: &str, id| BrokerData {
+            broker_name: name.into(),
+            broker_addrs: [(id, format!("{name}:{id}"))].into(),
+            ..BrokerData::default()
+        };
+        let queues = |name: &str| QueueData {
+            broker_name: name.into(),
+            perm,
+            read_queue_nums: 2,
+            write_queue_nums: 1,
+            ..QueueData::default()
+        };
+        TopicRouteData {
+            broker_datas: vec![broker("a", 0), broker("b", 1)],
+            queue_datas: vec![queues("a"), queues("b")],
+            order_topic_conf: order_topic_conf.map(str::to_owned),
+            ..TopicRouteData::default()
+        }
+    }
+
+    fn names(queues: &[MessageQueue]) -> Vec<(&str, i32)> {
+        queues.iter().map(|queue| (queue.broker_name.as_str(), queue.queue_id)).collect()
+    }
+
+    #[test]
+    fn only_masters_are_written_to_and_slaves_are_read() {
+        let route = TopicRoute::new("T", &data(6, None));
+        assert_eq!(names(&route.publish), [("a", 0)]);
+        assert_eq!(names(&route.subscribe), [("a", 0), ("a", 1), ("b", 0), ("b", 1)]);
+    }
+
+    #[test]
+    fn permissions_rule_both_lists() {
+        assert!(TopicRoute::new("T", &data(PERM_READ, None)).publish.is_empty());
+        assert!(TopicRoute::new("T", &data(PERM_WRITE, None)).subscribe.is_empty());
+    }
+
+    #[test]
+    fn an_order_configuration_alone_says_where_to_publish() {
+        let route = TopicRoute::new("T", &data(6, Some("b:2;nonsense;a:x;c:1")));
+        assert_eq!(names(&route.publish), [("b", 0), ("b", 1), ("c", 0)]);
+        assert_eq!(names(&TopicRoute::new("T", &data(6, Some(""))).publish), [("a", 0)]);
+    }
+
+    #[test]
+    fn readers_go_where_they_are_told_or_else_to_the_master_or_else_anywhere() {
+        let mut route = TopicRoute::new("T", &data(6, None));
+        assert_eq!(route.reader("a", 1), Some("a:0"));
+        assert_eq!(route.reader("b", 0), Some("b:1"));
+        assert_eq!(route.reader("c", 0), None);
+        assert_eq!(route.master("b"), None);
+        let replicas = route.brokers.get_mut("a").expect("broker a");
+        replicas.insert(1, "a:1".into());
+        assert_eq!(route.reader("a", 1), Some("a:1"));
+    }
+}

@@ -5,11 +5,11 @@
 //! Topics and groups carry a number of their own for each run, so the cluster may be in use.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use gantry_client::{
     Client, ClientConfig, Filter, Message, MessageQueue, PullRequest, PullStatus, SendStatus,
-    TopicSpec, TransactionEnd,
+    TopicSpec, TransactionEnd, WallClock,
 };
 use gantry_codec::SerializeType;
 use gantry_codec::body::{ConsumerData, LockBatchRequest};
@@ -23,7 +23,7 @@ struct Cluster {
     /// The first master.
     broker: String,
     /// A suffix that no earlier run had.
-    run: u128,
+    run: i64,
 }
 
 async fn cluster(serialize_type: SerializeType) -> Cluster {
@@ -33,7 +33,7 @@ async fn cluster(serialize_type: SerializeType) -> Cluster {
     let info = client.admin().cluster_info().await.expect("cluster info");
     let mut brokers = info.broker_addr_table.values();
     let broker = brokers.find_map(|broker| broker.broker_addrs.get(&0)).expect("a master").clone();
-    let run = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let run = WallClock::System.now_ms();
     Cluster { client, broker, run }
 }
 
@@ -164,7 +164,7 @@ async fn filters_and_offsets() {
     let client = &cluster.client;
     let topic = cluster.topic("offsets", 1).await;
     let producer = client.producer("live-producer");
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    let started = WallClock::System.now_ms();
     for tag in ["a", "b", "a"] {
         producer.send(&Message::new(topic.as_str(), tag).with_tag(tag)).await.expect("stored");
     }
@@ -183,7 +183,7 @@ async fn filters_and_offsets() {
     assert_eq!(at_end.status, PullStatus::NoNewMessage);
 
     assert_eq!(client.min_offset(&queue).await.expect("an answer"), 0);
-    let at_start = client.search_offset(&queue, started as i64 - 1_000).await.expect("an answer");
+    let at_start = client.search_offset(&queue, started - 1_000).await.expect("an answer");
     assert_eq!(at_start, 0);
     assert!(client.earliest_store_time(&queue).await.expect("an answer").is_some());
     let group = format!("live-group-{}", cluster.run);
