@@ -394,6 +394,8 @@ async fn drive(
     let shared = &*guard.0;
     let (reader, writer) = tokio::io::split(stream);
     let reason = tokio::select! {
+        // In this order, not a random one: a simulation must see the same thing each time.
+        biased;
         reason = read(shared, &handle, &*inbound, reader) => reason,
         reason = write(shared, writer) => reason,
         () = shared.lingered() => CloseReason::Local,

@@ -219,7 +219,9 @@ impl RouteCache {
 
     /// Asks for the routes of all topics in use again. Failures leave what is cached.
     pub async fn refresh_all(&self) {
-        let topics: Vec<String> = self.lock().keys().cloned().collect();
+        let mut topics: Vec<String> = self.lock().keys().cloned().collect();
+        // The table's own order differs from run to run.
+        topics.sort();
         for topic in topics {
             let _ = self.refresh(&topic).await;
         }
