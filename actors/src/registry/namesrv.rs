@@ -143,14 +143,16 @@ pub async fn start(
 
 async fn start_in(
     tree: &Tree,
-    config: NamesrvConfig,
+    mut config: NamesrvConfig,
     seams: Seams,
     log: &Logger,
 ) -> Result<SocketAddr, StartError> {
     // The socket first: a port that is taken is told before anything else is touched.
-    let failed = |error| StartError::Listen { addr: config.listen, error };
-    let acceptor = seams.network.listen(config.listen).map_err(failed)?;
+    let wanted = config.listen;
+    let failed = |error| StartError::Listen { addr: wanted, error };
+    let acceptor = seams.network.listen(wanted).map_err(failed)?;
     let addr = acceptor.local_addr().map_err(failed)?;
+    config.shown.insert("listenPort".into(), addr.port().to_string());
     // Declared before the registry, so that connections that end with the server take no broker out.
     let connections = tree.pool("connections");
     let served = start_owners(tree, &config, &seams, log).await?;

@@ -165,13 +165,23 @@ fn a_port_is_served() {
         let namesrv = start(config, seams(&Notes::default()), log).await.unwrap();
         let (read, mut write) =
             tokio::net::TcpStream::connect(namesrv.addr).await.unwrap().into_split();
-        let question = Command { opaque: 7, ..Command::request(code::GET_BROKER_CLUSTER_INFO) };
-        let mut frame = BytesMut::new();
-        question.encode(&mut frame);
-        write.write_all(&frame).await.unwrap();
         let mut frames = FramedRead::new(read, CommandCodec);
-        let answer = frames.next().await.unwrap().unwrap();
-        assert_eq!((answer.code, answer.opaque, answer.is_response()), (0, 7, true));
+        // One is answered at once, one when another actor has done its work.
+        let order = kv(code::PUT_KV_CONFIG, "t", Some("g:4"));
+        for (opaque, mut question) in [(7, Command::request(code::GET_NAMESRV_CONFIG)), (8, order)]
+        {
+            question.opaque = opaque;
+            let mut frame = BytesMut::new();
+            question.encode(&mut frame);
+            write.write_all(&frame).await.unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(10), frames.next()).await;
+            let answer = answer.unwrap().unwrap().unwrap();
+            assert_eq!((answer.code, answer.opaque, answer.is_response()), (0, opaque, true));
+            if opaque == 7 {
+                let port = format!("listenPort={}\n", namesrv.addr.port());
+                assert!(text(&answer).contains(&port), "{}", text(&answer));
+            }
+        }
         namesrv.stop().await;
         assert!(frames.next().await.is_none(), "the connection ends with the server");
     });
