@@ -32,7 +32,7 @@ use gantry_supervisor::{ContextExt, Ctx, Health, Logic, Receive, Reply};
 use slog::{Logger, info, warn};
 use tokio::sync::oneshot;
 
-use servers::{Servers, Turn};
+use servers::{Outcome, Servers, Turn};
 
 /// How long a name server may take to take the broker out at its stop.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -143,16 +143,17 @@ impl Registrar {
             client: self.config.client.clone(),
             timeout: self.config.timeout,
         };
-        ctx.spawn_then(call.make(request), move |me, outcome, ctx| me.told(server, outcome, ctx));
+        ctx.spawn_then(call.make(request), move |me, told, ctx| me.told(server, told, ctx));
     }
 
-    fn told(&mut self, server: usize, outcome: Result<Told, String>, ctx: &mut Ctx<Self>) {
-        let outcome = outcome.map(|Told { connection, is_new }| {
+    fn told(&mut self, server: usize, told: Told, ctx: &mut Ctx<Self>) {
+        let Told { outcome, connection } = told;
+        if let Some((connection, is_new)) = connection {
             if is_new {
                 self.watch(server, connection.clone(), ctx);
             }
             self.connections[server] = Some(connection);
-        });
+        }
         let addr = self.servers.addr(server).clone();
         match self.servers.end(server, outcome) {
             Turn::Same => {}
@@ -262,12 +263,17 @@ fn register_request(config: &RegistrarConfig, table: &TopicConfigSerializeWrappe
     Command::request(rq::REGISTER_BROKER).with_header(&header).with_body(body)
 }
 
-/// A name server has taken the registration.
+/// What one attempt with one name server brought.
 struct Told {
-    /// On this connection.
-    connection: Connection,
-    /// Whether it was opened for it.
-    is_new: bool,
+    outcome: Outcome,
+    /// The connection, if the name server knows us by it, and whether it was opened for this attempt.
+    connection: Option<(Connection, bool)>,
+}
+
+impl Told {
+    fn without_connection(outcome: Outcome) -> Self {
+        Self { outcome, connection: None }
+    }
 }
 
 /// One attempt with one name server.
@@ -279,25 +285,30 @@ struct Call {
 }
 
 impl Call {
-    /// Sends the request on the open connection, or else on a new one.
-    async fn make(self, request: Command) -> Result<Told, String> {
+    /// Sends the request on the open connection, or else on a new one. A connection on which it failed
+    /// is closed; the next attempt starts afresh.
+    async fn make(self, request: Command) -> Told {
         let open = self.open.filter(|connection| connection.close_reason().is_none());
         let is_new = open.is_none();
         let connection = match open {
             Some(connection) => connection,
-            None => Connection::open(&self.addr, &self.client).await.map_err(|e| e.to_string())?,
+            None => match Connection::open(&self.addr, &self.client).await {
+                Ok(connection) => connection,
+                Err(e) => return Told::without_connection(Outcome::Silent(e.to_string())),
+            },
         };
-        let reason = match connection.request(request, self.timeout).await {
-            Ok(answer) if answer.code == rs::SUCCESS => return Ok(Told { connection, is_new }),
+        let outcome = match connection.request(request, self.timeout).await {
+            Ok(answer) if answer.code == rs::SUCCESS => {
+                return Told { outcome: Outcome::Taken, connection: Some((connection, is_new)) };
+            }
             Ok(answer) => {
                 let remark = answer.remark.as_deref().unwrap_or("no reason given");
-                format!("refused with code {}: {remark}", answer.code)
+                Outcome::Refused(format!("refused with code {}: {remark}", answer.code))
             }
-            Err(e) => e.to_string(),
+            Err(e) => Outcome::Silent(e.to_string()),
         };
-        // The next attempt starts afresh.
         connection.close();
-        Err(reason)
+        Told::without_connection(outcome)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Topic tables are numbered as they come ([`Servers::want`]). Each name server is told the latest
 //! table it has not been told, one attempt at a time ([`Servers::begin`], [`Servers::end`]). Who waits for
 //! a table to be known waits for every name server that can be reached ([`Servers::settled`]): one that is
-//! known to be away is not waited for, one that was never tried is.
+//! known to be silent is not waited for, one that refuses or was never tried is.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,9 +23,30 @@ struct Server {
     tried: u64,
     /// The table of the attempt under way.
     trying: Option<u64>,
-    /// None: not tried yet. Some(None): it knows this broker. Else: why it does not.
-    state: Option<Option<String>>,
+    /// None: not tried yet.
+    state: Option<Outcome>,
     retry: Duration,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The name server knows this broker.
+    Taken,
+    /// It answered and does not want to know it; why.
+    Refused(String),
+    /// It could not be reached or did not answer; why.
+    Silent(String),
+}
+
+impl Outcome {
+    /// Why the name server does not know this broker, if so.
+    fn why_not(&self) -> Option<&str> {
+        match self {
+            Self::Taken => None,
+            Self::Refused(why) | Self::Silent(why) => Some(why),
+        }
+    }
 }
 
 /// What the end of an attempt means.
@@ -74,26 +95,29 @@ impl Servers {
     }
 
     /// The attempt with this server has ended.
-    pub fn end(&mut self, server: usize, outcome: Result<(), String>) -> Turn {
+    pub fn end(&mut self, server: usize, outcome: Outcome) -> Turn {
         let server = &mut self.servers[server];
         server.tried = server.trying.take().unwrap_or(server.tried);
-        let before = server.state.replace(outcome.err());
-        match (before, &server.state) {
-            (Some(None), Some(None)) | (Some(Some(_)), Some(Some(_))) => Turn::Same,
-            (_, Some(Some(reason))) => Turn::Away(reason.clone()),
-            _ => Turn::Known,
+        let why_not = outcome.why_not().map(str::to_owned);
+        let before = server.state.replace(outcome);
+        let known_before = before.map(|before| before == Outcome::Taken);
+        match why_not {
+            Some(_) if known_before == Some(false) => Turn::Same,
+            Some(why) => Turn::Away(why),
+            None if known_before == Some(true) => Turn::Same,
+            None => Turn::Known,
         }
     }
 
     /// Whether this server knows the broker.
     pub fn knows(&self, server: usize) -> bool {
-        self.servers[server].state == Some(None)
+        self.servers[server].state == Some(Outcome::Taken)
     }
 
     /// How long to wait before a server that is away is tried again; None for one that is not.
     pub fn retry_after(&mut self, server: usize) -> Option<Duration> {
         let server = &mut self.servers[server];
-        if matches!(server.state, Some(None) | None) {
+        if matches!(server.state, Some(Outcome::Taken) | None) {
             server.retry = FIRST_RETRY;
             return None;
         }
@@ -110,7 +134,7 @@ impl Servers {
     /// Which servers do not know this broker and why, if there are any.
     pub fn away(&self) -> Option<String> {
         let reason = |server: &Server| {
-            let why = server.state.as_ref()?.as_ref()?;
+            let why = server.state.as_ref()?.why_not()?;
             Some(format!("not registered with {}: {why}", server.addr))
         };
         let reasons: Vec<_> = self.servers.iter().filter_map(reason).collect();
@@ -119,8 +143,8 @@ impl Servers {
 
     /// Whether every server that can be reached has been told the table of this number.
     pub fn settled(&self, number: u64) -> bool {
-        let away = |server: &Server| matches!(server.state, Some(Some(_)));
-        self.servers.iter().all(|server| server.tried >= number || away(server))
+        let silent = |server: &Server| matches!(server.state, Some(Outcome::Silent(_)));
+        self.servers.iter().all(|server| server.tried >= number || silent(server))
     }
 }
 
@@ -134,8 +158,8 @@ mod tests {
         Servers::new((0..count).map(|n| format!("ns-{n}:9876").into()), PERIOD)
     }
 
-    fn away() -> Result<(), String> {
-        Err("refused".to_owned())
+    fn silent() -> Outcome {
+        Outcome::Silent("no answer".to_owned())
     }
 
     #[test]
@@ -144,9 +168,9 @@ mod tests {
         let first = all.want();
         assert!(all.begin(0) && all.begin(1));
         assert!(!all.begin(0), "one attempt at a time");
-        assert_eq!(all.end(0, Ok(())), Turn::Known);
+        assert_eq!(all.end(0, Outcome::Taken), Turn::Known);
         assert!(!all.settled(first));
-        assert_eq!(all.end(1, Ok(())), Turn::Known);
+        assert_eq!(all.end(1, Outcome::Taken), Turn::Known);
         assert!(all.settled(first));
         assert!(!all.begin(0), "nothing new to tell");
     }
@@ -158,10 +182,10 @@ mod tests {
         assert!(all.begin(0));
         let second = all.want();
         let third = all.want();
-        all.end(0, Ok(()));
+        all.end(0, Outcome::Taken);
         assert!(all.settled(first) && !all.settled(second));
         assert!(all.begin(0));
-        assert_eq!(all.end(0, Ok(())), Turn::Same);
+        assert_eq!(all.end(0, Outcome::Taken), Turn::Same);
         assert!(all.settled(third), "one attempt tells the latest");
     }
 
@@ -170,18 +194,31 @@ mod tests {
         let mut all = servers(2);
         let first = all.want();
         assert!(all.begin(0) && all.begin(1));
-        all.end(0, Ok(()));
-        assert_eq!(all.end(1, away()), Turn::Away("refused".into()));
+        all.end(0, Outcome::Taken);
+        assert_eq!(all.end(1, silent()), Turn::Away("no answer".into()));
         assert!(all.settled(first));
         let second = all.want();
         assert!(all.begin(0) && all.begin(1));
-        all.end(0, Ok(()));
+        all.end(0, Outcome::Taken);
         assert!(all.settled(second), "without the one that is away");
-        assert_eq!(all.end(1, away()), Turn::Same);
+        assert_eq!(all.end(1, silent()), Turn::Same);
         let third = all.want();
         assert!(all.begin(1));
-        assert_eq!(all.end(1, Ok(())), Turn::Known);
+        assert_eq!(all.end(1, Outcome::Taken), Turn::Known);
         assert!(!all.settled(third), "the other one has not been told yet");
+    }
+
+    #[test]
+    fn a_server_that_refuses_is_waited_for() {
+        let mut all = servers(1);
+        all.want();
+        assert!(all.begin(0));
+        let refusal = Outcome::Refused("one topic is too few".into());
+        assert_eq!(all.end(0, refusal.clone()), Turn::Away("one topic is too few".into()));
+        let second = all.want();
+        assert!(all.begin(0) && !all.settled(second));
+        assert_eq!(all.end(0, refusal), Turn::Same);
+        assert!(all.settled(second));
     }
 
     #[test]
@@ -189,17 +226,17 @@ mod tests {
         let mut all = servers(1);
         all.want();
         assert!(all.begin(0));
-        all.end(0, away());
+        all.end(0, silent());
         let waits: Vec<u64> = (0..7).map(|_| all.retry_after(0).unwrap().as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
         assert!(!all.begin(0), "it has been tried with this table");
         all.repeat(0);
         assert!(all.begin(0), "the same table once more");
-        all.end(0, Ok(()));
+        all.end(0, Outcome::Taken);
         assert_eq!(all.retry_after(0), None);
         all.want();
         assert!(all.begin(0));
-        all.end(0, away());
+        all.end(0, silent());
         assert_eq!(all.retry_after(0), Some(FIRST_RETRY));
     }
 
@@ -209,12 +246,12 @@ mod tests {
         assert!(!all.knows(0), "it was never told anything");
         let first = all.want();
         assert!(all.begin(0));
-        all.end(0, Ok(()));
+        all.end(0, Outcome::Taken);
         assert!(all.knows(0));
         all.repeat(0);
         assert!(!all.settled(first));
         assert!(all.begin(0));
-        assert_eq!(all.end(0, Ok(())), Turn::Same);
+        assert_eq!(all.end(0, Outcome::Taken), Turn::Same);
     }
 
     #[test]
