@@ -330,12 +330,14 @@ pub fn refused_control(cmd: &Command, refusal: &ControlRefusal) -> Command {
             rs::QUERY_NOT_FOUND
         }
         ControlRefusal::Expression(_) => rs::SUBSCRIPTION_PARSE_FAILED,
+        ControlRefusal::ClientTimeout(_) => rs::CONSUME_MSG_TIMEOUT,
         ControlRefusal::Config(PutGroupsError::Refused(_)) => rs::INVALID_PARAMETER,
         ControlRefusal::Header(_)
         | ControlRefusal::Body(_)
         | ControlRefusal::NoConsumer(_)
         | ControlRefusal::NobodyOnline(_)
         | ControlRefusal::ClientTooOld(_)
+        | ControlRefusal::ClientOffline(_)
         | ControlRefusal::NoProducer(_)
         | ControlRefusal::GroupWithoutOffset(_)
         | ControlRefusal::OffsetRange { .. }

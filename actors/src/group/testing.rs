@@ -1,13 +1,16 @@
 //! What the tests of this side share: clients whose connections note what they are sent.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use actix::{Actor, Addr, Context, Handler};
 use gantry_codec::{Command, Language, body::SubscriptionData};
-use tokio::task::LocalSet;
+use tokio::{sync::oneshot, task::LocalSet};
 
 use super::client::Client;
 use crate::net::{ConnectionHandle, ConnectionId, service::Push};
@@ -45,6 +48,9 @@ pub struct Seen {
     closed: Mutex<Option<&'static str>>,
     /// What it answers when asked.
     answer: Mutex<Option<Command>>,
+    /// Whether it takes questions and leaves them open.
+    hangs: AtomicBool,
+    open: Mutex<Vec<oneshot::Sender<Command>>>,
 }
 
 impl Seen {
@@ -56,6 +62,11 @@ impl Seen {
     /// Why it was closed, if it was.
     pub fn closed(&self) -> Option<&'static str> {
         *self.closed.lock().unwrap()
+    }
+
+    /// From now on it answers nothing, and keeps the connection.
+    pub fn will_hang(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
     }
 
     /// From now on it gives this answer.
@@ -76,7 +87,9 @@ impl Handler<Push> for Peer {
             Push::Oneway(command) => self.seen.pushed.lock().unwrap().push(*command),
             Push::Ask(command, sender, _) => {
                 self.seen.pushed.lock().unwrap().push(*command);
-                if let Some(answer) = self.seen.answer.lock().unwrap().clone() {
+                if self.seen.hangs.load(Ordering::Relaxed) {
+                    self.seen.open.lock().unwrap().push(sender);
+                } else if let Some(answer) = self.seen.answer.lock().unwrap().clone() {
                     let _ = sender.send(answer);
                 }
             }

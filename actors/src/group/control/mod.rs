@@ -12,6 +12,7 @@
 //! | `offsets` | 14 QUERY_CONSUMER_OFFSET, 15 UPDATE_CONSUMER_OFFSET, 43 GET_ALL_CONSUMER_OFFSET, 314 CLONE_GROUP_OFFSET |
 //! | `configs` | 200, 225 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP(_LIST), 201, 207, 352 |
 //! | `connections` | 203, 204, 328, and 300, 343, 345: who consumes and produces what |
+//! | `relay` | 307 GET_CONSUMER_RUNNING_INFO |
 //! | `reset` | 222 INVOKE_BROKER_TO_RESET_OFFSET |
 //! | `progress` | 208 GET_CONSUME_STATS, 223 INVOKE_BROKER_TO_GET_CONSUMER_STATUS |
 //!
@@ -25,6 +26,7 @@ mod locks;
 mod offsets;
 mod progress;
 mod refusal;
+mod relay;
 mod reset;
 
 pub use refusal::ControlRefusal;
@@ -204,6 +206,7 @@ impl ControlSession {
                 | rq::INVOKE_BROKER_TO_RESET_OFFSET
                 | rq::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
                 | rq::GET_CONSUME_STATS
+                | rq::GET_CONSUMER_RUNNING_INFO
         )
     }
 
@@ -271,6 +274,7 @@ impl Control {
             rq::GET_ALL_PRODUCER_INFO => self.all_producers(cmd).await,
             rq::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offset(cmd).await,
             rq::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.consumer_status(cmd).await,
+            rq::GET_CONSUMER_RUNNING_INFO => self.running_info(cmd).await,
             _ => Ok(error_to_wire::unsupported(cmd)),
         }
     }

@@ -41,6 +41,12 @@ pub enum ControlRefusal {
     /// A client is too old to be asked or sent anything.
     #[error("the client does not support this feature. version={0}")]
     ClientTooOld(i32),
+    /// The client that is asked for is not there.
+    #[error("The Consumer {0} not online")]
+    ClientOffline(String),
+    /// The client that is asked for does not answer.
+    #[error("consumer {0} Timeout")]
+    ClientTimeout(String),
     /// Nobody produces for the group.
     #[error("the producer group[{0}] not exist")]
     NoProducer(String),
