@@ -107,7 +107,7 @@ pub struct FloorArgs {
     #[arg(long, value_name = "FILE", default_value = "gantry-floor.log")]
     pub file: PathBuf,
     /// Bytes of that file; writing starts again at its beginning when it is full.
-    #[arg(long, value_name = "BYTES", default_value = "1073741824")]
+    #[arg(long, value_name = "BYTES", default_value = "268435456")]
     pub file_bytes: NonZeroU64,
 }
 

@@ -27,6 +27,9 @@ pub const PHASE_CHECK: Duration = Duration::from_millis(50);
 
 /// What requests look like and what their answers mean.
 pub trait Workload {
+    /// Called before each burst of requests.
+    fn begin_burst(&mut self) {}
+
     /// Appends the request of `slot` to `out`.
     fn issue(&mut self, slot: usize, opaque: i32, out: &mut Vec<u8>);
 
@@ -117,6 +120,7 @@ impl<W: Workload> Load<W> {
     /// Stamps every request that may leave now; says when the next one may.
     fn issue(&mut self, now: Instant) -> Due {
         let phase = self.run.phase();
+        self.workload.begin_burst();
         loop {
             let intended = match self.issuer.next(now, phase) {
                 Due::Now(intended) => intended,

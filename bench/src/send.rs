@@ -22,17 +22,22 @@ struct Sender {
     templates: Arc<[FrameTemplate]>,
     next: usize,
     batch: u32,
-    clock: WallClock,
+    /// Born timestamp of the messages of a burst.
+    born_ms: u64,
     /// The digits of the next unique key; each connection counts in a range of its own.
     next_key: u64,
 }
 
 impl Workload for Sender {
+    fn begin_burst(&mut self) {
+        self.born_ms = WallClock::System.now_ms().unsigned_abs();
+    }
+
     fn issue(&mut self, _slot: usize, opaque: i32, out: &mut Vec<u8>) {
         let template = &self.templates[self.next];
         self.next = (self.next + 1) % self.templates.len();
         let mut stamp = template.stamp(opaque, out);
-        stamp.decimal(BORN, self.clock.now_ms().unsigned_abs());
+        stamp.decimal(BORN, self.born_ms);
         for number in 0..self.batch as usize {
             stamp.hex(FIRST_KEY + number, self.next_key);
             self.next_key += 1;
@@ -93,7 +98,7 @@ impl Plan<'_> {
                 next: index as usize % templates.len(),
                 templates,
                 batch: self.batch.get(),
-                clock: WallClock::System,
+                born_ms: 0,
                 next_key: u64::from(index) << 40,
             };
             let address = self.targets[number].address.clone();

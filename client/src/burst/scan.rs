@@ -9,12 +9,17 @@
 //! The scan trusts the peer to send JSON at all; the frame's own lengths it checks.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use thiserror::Error;
 
 const PREFIX_BYTES: usize = 8;
 const BINARY_FIXED_BYTES: usize = 21;
+
+/// Preparing a search costs as much as the search, so those of every answer are prepared once.
+static CODE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"code\":"));
+static OPAQUE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"opaque\":"));
 
 /// What was scanned is not a frame of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -63,7 +68,11 @@ impl<'a> FrameScan<'a> {
             .split_at_checked(header_len)
             .ok_or(ScanError::HeaderLength { header_len, frame_len: frame.len() })?;
         let (code, opaque, binary) = match prefix[4] {
-            0 => (json_number(header, "code")?, json_number(header, "opaque")?, false),
+            0 => {
+                let code = json_number(header, &CODE).ok_or(ScanError::Member("code"))?;
+                let opaque = json_number(header, &OPAQUE).ok_or(ScanError::Member("opaque"))?;
+                (code, opaque, false)
+            }
             1 => {
                 let fixed = header
                     .first_chunk::<BINARY_FIXED_BYTES>()
@@ -93,9 +102,10 @@ impl<'a> FrameScan<'a> {
     }
 }
 
-/// The value of the first member `name` that is a bare number.
-fn json_number(header: &[u8], name: &'static str) -> Result<i32, ScanError> {
-    members(header, name).find_map(|at| parse_i32(&header[at..])).ok_or(ScanError::Member(name))
+/// The value of the first of these members that is a bare number.
+fn json_number(header: &[u8], member: &Finder<'_>) -> Option<i32> {
+    let mut found = member.find_iter(header);
+    found.find_map(|at| parse_i32(&header[at + member.needle().len()..]))
 }
 
 /// The text of the first member `name` that is a string.
