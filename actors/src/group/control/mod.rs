@@ -1,6 +1,6 @@
 //! What the requests about groups, producers and offsets mean: one function per request code.
 //!
-//! A [`ControlPlane`] is what all sessions share: the ways to the actors and their published views. A
+//! A [`Control`] is what all sessions share: the ways to the actors and their published views. A
 //! [`ControlSession`] is a connection's own part: the commits that it has gathered, the groups that it
 //! joined (so that they learn of its end), and a turn that keeps heartbeats in order. The functions decode
 //! a request, ask views or actors, and build the answer; decisions are taken in the actors.
