@@ -247,6 +247,11 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_cheap_to_move() {
+        assert!(size_of::<Command>() <= 192, "{}", size_of::<Command>());
+    }
+
+    #[test]
     fn json_is_written_as_java_does() {
         let request = Command { opaque: 5, ..Command::request(10) };
         let response = Command::response(17, &request)

@@ -11,7 +11,8 @@
 //! | 4 + m | ext fields: bytes of the block, then entries up to its end |
 //!
 //! An entry is a name (length of 2 bytes) and a value (length of 4 bytes). A value of length 0 means
-//! that the field is absent, so empty and absent values cannot be told apart here as they can in JSON.
+//! that the field is absent, so empty and absent values cannot be told apart here as they can in JSON;
+//! a block of such entries is as good as none.
 //!
 //! A code above 32767 does not fit and arrives cut off. Eight request codes (the POP family) are so
 //! large, their remains are not used otherwise, and are mapped back on reading.
@@ -83,10 +84,7 @@ pub(crate) fn decode(header: &[u8]) -> Result<Head, BinaryError> {
 }
 
 fn decode_ext(block: &[u8]) -> Result<ExtFields, BinaryError> {
-    if block.is_empty() {
-        return Ok(ExtFields::default());
-    }
-    let mut ext = ExtFields::empty();
+    let mut ext = ExtFields::default();
     ext.scratch_mut().reserve_exact(block.len());
     let mut reader = Reader { rest: block };
     while !reader.rest.is_empty() {

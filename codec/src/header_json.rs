@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How deep the values of unknown members may be nested.
-pub const DEPTH_MAX: u32 = 127;
+const DEPTH_MAX: u32 = 127;
 /// Strings are searched in words of 8 bytes this far, then with SIMD.
 const SHORT_STRING_BYTES: usize = 32;
 /// Room made for a string with escapes; the property string of a message as a rule.
@@ -62,7 +62,7 @@ pub enum JsonError {
         /// What it should be.
         expected: &'static str,
     },
-    /// Nested deeper than [`DEPTH_MAX`].
+    /// Nested deeper than 127.
     #[error("nested deeper than {DEPTH_MAX} at {0}")]
     TooDeep(usize),
     /// More fields than [`crate::ext::EXT_FIELDS_MAX`].

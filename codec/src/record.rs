@@ -521,6 +521,12 @@ mod tests {
     }
 
     #[test]
+    fn checksums_have_31_bits() {
+        assert_eq!(body_crc(b""), 0);
+        assert_eq!(body_crc(b"123456789"), 0xCBF4_3926 & 0x7FFF_FFFF);
+    }
+
+    #[test]
     fn address_flags_follow_the_addresses() {
         let mut v6 = record("T", "", b"");
         v6.sys_flag = sys_flag::STORE_HOST_V6;

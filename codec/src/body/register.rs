@@ -24,10 +24,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::{TopicConfig, TopicConfigSerializeWrapper, TopicFilterType, null_as_default};
-use crate::fastjson::{self, FastjsonError};
+use crate::{
+    fastjson::{self, FastjsonError},
+    frame::FRAME_BYTES_MAX,
+    header_json::excerpt,
+};
 
-/// The most that a compressed body may hold: four times the longest frame.
-pub const REGISTER_BYTES_MAX: u64 = 4 * crate::frame::FRAME_BYTES_MAX as u64;
+/// The most that a compressed body may hold: what an uncompressed one could.
+pub const REGISTER_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64;
 
 /// A broker's registration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,7 +61,10 @@ pub enum RegisterError {
     },
     /// A topic's line has too few words, or one that is no number.
     #[error("compressed registration: topic {0:?}")]
-    Topic(String),
+    Topic(Box<str>),
+    /// A topic's line is not UTF-8.
+    #[error("compressed registration: a topic is not UTF-8")]
+    NotUtf8,
     /// A JSON part, or the whole body, is not what it should be.
     #[error("registration: {0}")]
     Json(#[from] FastjsonError),
@@ -80,10 +87,12 @@ impl RegisterBrokerBody {
         let mut topic_config_table = BTreeMap::new();
         for _ in 0..topics {
             let line = parts.text("topic")?;
-            let topic = parse_topic(&line).ok_or(RegisterError::Topic(line))?;
+            let topic = parse_topic(&line).ok_or_else(|| RegisterError::Topic(excerpt(&line)))?;
             topic_config_table.insert(topic.topic_name.clone(), topic);
         }
         let filter_server_list = parts.json("filter server list")?;
+        // The stream's checksum stands at its end.
+        io::copy(&mut parts.0, &mut io::sink())?;
         Ok(Self {
             filter_server_list,
             topic_config_serialize_wrapper: TopicConfigSerializeWrapper {
@@ -168,8 +177,7 @@ impl<R: Read> Parts<R> {
 
     fn text(&mut self, field: &'static str) -> Result<String, RegisterError> {
         let bytes = self.bytes(field)?;
-        String::from_utf8(bytes)
-            .map_err(|e| RegisterError::Topic(String::from_utf8_lossy(e.as_bytes()).into_owned()))
+        String::from_utf8(bytes).map_err(|_| RegisterError::NotUtf8)
     }
 
     fn json<T: DeserializeOwned + Default>(
@@ -179,5 +187,91 @@ impl<R: Read> Parts<R> {
         let bytes = self.bytes(field)?;
         let value: Option<T> = fastjson::from_slice(&bytes)?;
         Ok(value.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zlib(parts: &[&[u8]]) -> Vec<u8> {
+        let mut out = ZlibEncoder::new(Vec::new(), Compression::fast());
+        for part in parts {
+            out.write_all(part).unwrap();
+        }
+        out.finish().unwrap()
+    }
+
+    /// Length and bytes.
+    fn part(bytes: &str) -> Vec<u8> {
+        [&(bytes.len() as u32).to_be_bytes(), bytes.as_bytes()].concat()
+    }
+
+    fn registration() -> RegisterBrokerBody {
+        let topic = TopicConfig {
+            topic_name: "T".into(),
+            attributes: BTreeMap::from([("message.type".into(), "NORMAL ONE".into())]),
+            read_queue_nums: 8,
+            ..TopicConfig::default()
+        };
+        let mut body = RegisterBrokerBody::default();
+        body.topic_config_serialize_wrapper.data_version.counter = 7;
+        body.topic_config_serialize_wrapper.topic_config_table.insert("T".into(), topic);
+        body.filter_server_list.push("10.0.0.1:1".into());
+        body
+    }
+
+    #[test]
+    fn both_forms_are_read_back() {
+        let body = registration();
+        assert_eq!(RegisterBrokerBody::decode(&super::super::to_json(&body)).unwrap(), body);
+        assert_eq!(RegisterBrokerBody::decode(&body.compress().unwrap()).unwrap(), body);
+    }
+
+    #[test]
+    fn the_form_of_an_old_broker_ends_without_static_topics() {
+        let version = part(r#"{"counter":1,"timestamp":2}"#);
+        let parts = [&version, &[0, 0, 0, 1][..], &part("T 4 2 6 MULTI_TAG"), &part("null")];
+        let body = RegisterBrokerBody::decode(&zlib(&parts)).unwrap();
+        let topic = &body.topic_config_serialize_wrapper.topic_config_table["T"];
+        assert_eq!((topic.read_queue_nums, topic.write_queue_nums, topic.perm), (4, 2, 6));
+        assert_eq!(topic.topic_filter_type, TopicFilterType::MultiTag);
+    }
+
+    #[test]
+    fn a_stream_cut_anywhere_is_refused() {
+        let good = registration().compress().unwrap();
+        for len in 0..good.len() {
+            assert!(RegisterBrokerBody::decode(&good[..len]).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn lies_are_refused() {
+        let decode = |parts: &[&[u8]]| RegisterBrokerBody::decode(&zlib(parts)).unwrap_err();
+        let version = part("{}");
+        let negative = decode(&[&[0xFF; 4]]);
+        assert!(matches!(negative, RegisterError::Length { field: "data version", length: -1 }));
+        let many = decode(&[&version, &[0x7F, 0xFF, 0xFF, 0xFF]]);
+        assert!(matches!(many, RegisterError::Stream(_)));
+        for line in
+            ["", "T", "T 1 2", "T 1 2 x SINGLE_TAG", "T 1 2 6 NO_TAG", "T 1 2 6 SINGLE_TAG {"]
+        {
+            let error = decode(&[&version, &[0, 0, 0, 1], &part(line)]);
+            assert!(matches!(error, RegisterError::Topic(text) if *text == *line));
+        }
+        let not_utf8 = decode(&[&version, &[0, 0, 0, 1], &[0, 0, 0, 1, 0xFF]]);
+        assert!(matches!(not_utf8, RegisterError::NotUtf8));
+    }
+
+    #[test]
+    fn a_small_stream_that_holds_very_much_is_refused() {
+        let blanks = vec![b' '; 1 << 20];
+        let length = (64_u32 << 20).to_be_bytes();
+        let mut parts = vec![&length[..]];
+        parts.resize(65, &blanks);
+        let stream = zlib(&parts);
+        assert!(stream.len() < 1 << 20);
+        assert!(matches!(RegisterBrokerBody::decode(&stream), Err(RegisterError::Stream(_))));
     }
 }
