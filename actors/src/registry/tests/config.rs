@@ -29,8 +29,8 @@ fn key_values_survive_a_restart() {
 fn a_key_value_that_cannot_be_written_is_refused() {
     run(async {
         let bench = Bench::start(Settings::default()).await;
-        std::fs::write(bench.home.path().join("namesrv"), "a file where the directory shall be")
-            .unwrap();
+        // A file where the directory shall be.
+        RealDisk.write_atomic(&bench.home.path().join("namesrv"), b"").unwrap();
         let answer = bench.ask(kv(code::PUT_KV_CONFIG, "t", Some("g:4"))).await;
         assert_eq!(answer.code, 1);
         assert!(remark(&answer).contains("kvConfig.json"), "{}", remark(&answer));

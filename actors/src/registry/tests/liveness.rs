@@ -102,12 +102,11 @@ fn an_acting_master_is_shown_and_brokers_are_told() {
         master.ask(registration(&acting(0, "a"), 1)).await;
         bench.connect(2).ask(registration(&acting(1, "b"), 1)).await;
         bench.connect(3).ask(registration(&acting(2, "x"), 1)).await;
-        assert!(bench.notes.0.lock().unwrap().is_empty());
+        assert!(bench.notes.take().await.is_empty());
         master.close().await;
         let route = bench.route("t").await;
         assert!(text(&route).contains(r#""brokerAddrs":{"0":"b","2":"x"}"#), "{}", text(&route));
-        let mut notes = std::mem::take(&mut *bench.notes.0.lock().unwrap());
-        notes.sort_by(|a, b| a.0.cmp(&b.0));
+        let notes = bench.notes.take().await;
         let told: Vec<_> = notes.iter().map(|(addr, _)| addr.as_str()).collect();
         assert_eq!(told, ["b", "x"]);
         for (_, notice) in &notes {
@@ -117,8 +116,7 @@ fn an_acting_master_is_shown_and_brokers_are_told() {
             assert_eq!(notice.ext.get("offlineBrokerAddr"), Some("a"));
         }
         bench.connect(4).ask(registration(&acting(0, "a"), 1)).await;
-        settle().await;
-        let notes = std::mem::take(&mut *bench.notes.0.lock().unwrap());
+        let notes = bench.notes.take().await;
         assert_eq!(notes.len(), 2);
         assert_eq!(notes[0].1.ext.get("haBrokerAddr"), Some("ha-a"));
         assert!(text(&bench.route("t").await).contains(r#""perm":6"#));

@@ -23,11 +23,11 @@ use gantry_codec::{
     request_code as code,
     requests::route::{BrokerHeader, RegisterBrokerHeader},
 };
-use gantry_storage::RealDisk;
+use gantry_storage::{Disk, RealDisk};
 use gantry_supervisor::{Ctx, Placement, Receive, Reply, Tree};
 use slog::{Discard, Logger, o};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::codec::FramedRead;
 
 use super::{
@@ -57,20 +57,31 @@ async fn settle() {
     tokio::time::sleep(Duration::from_nanos(1)).await;
 }
 
-/// Notes which one-way requests are sent to which address.
+/// Takes the connections that the name server opens, and what it wrote into them.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<(String, Command)>>>);
+struct Notes(Arc<Mutex<Vec<(String, DuplexStream)>>>);
 
 impl Connector for Notes {
     fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
-        let (near, mut far) = tokio::io::duplex(4096);
-        let (notes, address) = (self.0.clone(), address.to_owned());
-        tokio::task::spawn_local(async move {
-            let mut frame = Vec::new();
-            far.read_to_end(&mut frame).await.unwrap();
-            notes.lock().unwrap().push((address, Command::decode(frame.into()).unwrap()));
-        });
+        let (near, far) = tokio::io::duplex(4096);
+        self.0.lock().unwrap().push((address.to_owned(), far));
         Box::pin(async move { Ok(Box::new(near) as _) })
+    }
+}
+
+impl Notes {
+    /// The requests that were sent since the last call, by address.
+    async fn take(&self) -> Vec<(String, Command)> {
+        settle().await;
+        let connections = std::mem::take(&mut *self.0.lock().unwrap());
+        let mut notes = Vec::new();
+        for (address, mut stream) in connections {
+            let mut frame = Vec::new();
+            stream.read_to_end(&mut frame).await.unwrap();
+            notes.push((address, Command::decode(frame.into()).unwrap()));
+        }
+        notes.sort_by(|a, b| a.0.cmp(&b.0));
+        notes
     }
 }
 
