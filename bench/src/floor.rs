@@ -22,7 +22,7 @@ use gantry_client::burst::{BurstError, BurstStream, FrameScan};
 use gantry_codec::message_id::OffsetMessageId;
 use gantry_codec::record::body_crc;
 use gantry_codec::{Command, Record, SendReply, SerializeType, request_code, response_code};
-use gantry_storage::{Segment, SegmentWriter};
+use gantry_storage::{Disk, RealDisk, SegmentWriter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
@@ -74,11 +74,8 @@ struct Log {
 impl Log {
     fn create(args: &FloorArgs) -> io::Result<Log> {
         let len = args.file_bytes.get();
-        let file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&args.file)?;
-        file.set_len(len)?;
-        let segment = Segment::map(file, 0, len)?;
-        segment.reserve(0, len)?;
+        RealDisk.remove(&args.file)?;
+        let segment = RealDisk.create_segment(&args.file, 0, len)?;
         segment.prefault(0, len);
         let writer = segment.writer().ok_or_else(|| io::Error::other("the segment is in use"))?;
         Ok(Log { writer, end: 0, records: 0 })

@@ -1,4 +1,8 @@
 //! Reading the log as what the queues need: one entry per record, in the order of the log.
+//!
+//! The dispatcher goes from where it stopped to the published end in steps of bounded size. A record
+//! that cannot be read is reported and passed over by its size, or, if that makes no sense, with the
+//! rest of its file (store.md 3.4); it does not stop the queues.
 
 use gantry_codec::{
     properties::{self, TAGS},
@@ -6,7 +10,10 @@ use gantry_codec::{
 };
 use thiserror::Error;
 
-use crate::{commit_log::CommitLog, offset::{PhysicalOffset, QueueOffset}};
+use crate::{
+    commit_log::CommitLog,
+    offset::{PhysicalOffset, QueueOffset},
+};
 
 /// What a queue has to know of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +64,10 @@ impl DispatchReader {
         self.position
     }
 
-    /// Gives `f` up to `max` entries. Stops early at a record that cannot be read, having gone past it
-    /// by its size or, if that makes no sense, to the next file.
+    /// Gives `f` up to `max` entries, in order; how many.
+    ///
+    /// # Errors
+    /// At a record that cannot be read, having given `f` those before it and gone past it.
     pub fn read(
         &mut self,
         max: usize,
@@ -67,11 +76,10 @@ impl DispatchReader {
         let mut count = 0;
         while count < max && self.position < self.log.max_offset() {
             let from = self.position;
-            let log = self.log.clone();
-            let step = log.with_rest(from, |bytes| read_run(bytes, from, max - count, &mut f));
-            let Some(run) = step else {
-                // The file is gone: retention has overtaken this reader.
-                self.position = self.position.max(log.min_offset());
+            let run = self.log.with_rest(from, |bytes| read_run(bytes, from, max - count, &mut f));
+            let Some(run) = run else {
+                // The file is gone: what removes old files has overtaken this reader.
+                self.position = from.max(self.log.min_offset());
                 if self.position == from {
                     break;
                 }
@@ -79,11 +87,11 @@ impl DispatchReader {
             };
             count += run.count;
             self.position = match run.end {
-                End::At(bytes) => from.plus(bytes),
-                End::NextFile => log.next_segment_after(from),
+                End::At(offset) => offset,
+                End::NextFile => self.log.next_segment_after(from).min(self.log.max_offset()),
             };
-            if let Some(error) = run.error {
-                return Err(error);
+            if let Some(bad) = run.bad {
+                return Err(bad);
             }
             if self.position == from {
                 break;
@@ -93,14 +101,15 @@ impl DispatchReader {
     }
 }
 
+/// Records read in one go.
 struct Run {
     count: usize,
     end: End,
-    error: Option<BadRecord>,
+    bad: Option<BadRecord>,
 }
 
 enum End {
-    At(u64),
+    At(PhysicalOffset),
     NextFile,
 }
 
@@ -111,28 +120,25 @@ fn read_run(
     max: usize,
     f: &mut impl FnMut(&DispatchEntry<'_>),
 ) -> Run {
-    let mut at = 0;
-    let mut count = 0;
-    while count < max {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let Some((len, magic)) = record::record_len(rest) else { break };
+    let (mut offset, mut rest, mut count) = (from, bytes, 0);
+    while count < max
+        && let Some((len, magic)) = record::record_len(rest)
+    {
         if magic == BLANK_MAGIC {
-            return Run { count, end: End::NextFile, error: None };
+            return Run { count, end: End::NextFile, bad: None };
         }
-        let offset = from.plus(at as u64);
-        let entry = record::decode_head(rest).and_then(|head| entry(&head, rest, offset));
-        match entry {
-            Ok(entry) => f(&entry),
-            Err(error) => {
-                let believable = len > 8 && len <= rest.len();
-                let end = if believable { End::At((at + len) as u64) } else { End::NextFile };
-                return Run { count, end, error: Some(BadRecord { offset, error }) };
-            }
+        let read = record::decode_head(rest).and_then(|head| entry(&head, rest, offset));
+        let bad = read.map(|entry| f(&entry)).err().map(|error| BadRecord { offset, error });
+        let Some(behind) = rest.get(len..).filter(|_| len > 0) else {
+            return Run { count, end: End::NextFile, bad };
+        };
+        (offset, rest) = (offset.plus(len as u64), behind);
+        if bad.is_some() {
+            return Run { count, end: End::At(offset), bad };
         }
-        at += len;
         count += 1;
     }
-    Run { count, end: End::At(at as u64), error: None }
+    Run { count, end: End::At(offset), bad: None }
 }
 
 fn entry<'a>(

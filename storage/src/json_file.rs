@@ -4,10 +4,7 @@
 //! or from `.bak` if it is missing, empty or unreadable; the dialect that Java writes (bare integer
 //! keys) is understood, what is written is standard JSON, which Java reads too.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use gantry_codec::fastjson;
 use serde::{Serialize, de::DeserializeOwned};
@@ -37,16 +34,15 @@ pub enum JsonFileError {
 }
 
 /// See the module's text.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct JsonFile {
     path: PathBuf,
-    disk: Arc<dyn Disk>,
 }
 
 impl JsonFile {
     /// The file at `path`.
-    pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
-        Self { path, disk }
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// Where it lies.
@@ -61,14 +57,14 @@ impl JsonFile {
     }
 
     /// Its content; `None` if there is neither the file nor a backup.
-    pub fn load<T: DeserializeOwned>(&self) -> Result<Option<T>, JsonFileError> {
-        let content = self.read(&self.path)?;
+    pub fn load<T: DeserializeOwned>(&self, disk: &dyn Disk) -> Result<Option<T>, JsonFileError> {
+        let content = read(disk, &self.path)?;
         let error = match parse(content.as_deref()) {
             Ok(Some(value)) => return Ok(Some(value)),
             Ok(None) => None,
             Err(error) => Some(error),
         };
-        let backup = self.read(&self.backup())?;
+        let backup = read(disk, &self.backup())?;
         match (parse(backup.as_deref()), error) {
             (Ok(Some(value)), _) => Ok(Some(value)),
             (Ok(None), None) => Ok(None),
@@ -80,27 +76,25 @@ impl JsonFile {
     }
 
     /// Replaces its content.
-    pub fn save<T: Serialize>(&self, value: &T) -> Result<(), JsonFileError> {
+    pub fn save<T: Serialize>(&self, disk: &dyn Disk, value: &T) -> Result<(), JsonFileError> {
         let io = |error: std::io::Error| JsonFileError::Io {
             path: self.path.display().to_string(),
             error: error.to_string(),
         };
         let text = serde_json::to_vec_pretty(value).map_err(|e| io(e.into()))?;
         // Only content that can be read is worth keeping as the backup.
-        if let Ok(Some(old)) = self.disk.read(&self.path)
+        if let Ok(Some(old)) = disk.read(&self.path)
             && serde_json::from_slice::<serde::de::IgnoredAny>(&old).is_ok()
         {
-            self.disk.write_atomic(&self.backup(), &old).map_err(io)?;
+            disk.write_atomic(&self.backup(), &old).map_err(io)?;
         }
-        self.disk.write_atomic(&self.path, &text).map_err(io)
+        disk.write_atomic(&self.path, &text).map_err(io)
     }
+}
 
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, JsonFileError> {
-        self.disk.read(path).map_err(|e| JsonFileError::Io {
-            path: path.display().to_string(),
-            error: e.to_string(),
-        })
-    }
+fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Vec<u8>>, JsonFileError> {
+    disk.read(path)
+        .map_err(|e| JsonFileError::Io { path: path.display().to_string(), error: e.to_string() })
 }
 
 fn parse<T: DeserializeOwned>(content: Option<&[u8]>) -> Result<Option<T>, String> {

@@ -24,6 +24,7 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+mod checkpoint;
 mod clock;
 mod commit_log;
 mod consume_queue;
@@ -32,8 +33,8 @@ mod dispatch;
 mod json_file;
 mod offset;
 mod reader;
-mod recovery;
 mod segment;
+mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{
@@ -43,10 +44,12 @@ pub use commit_log::{
 pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError,
 };
-pub use disk::{Disk, RealDisk, StoreLock};
+pub use disk::{Disk, MemDisk, RealDisk, StoreLock};
 pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
-pub use reader::{Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull};
-pub use recovery::{OpenError, RecoveredQueue, Report, Store, StoreConfig};
+pub use reader::{
+    Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull,
+};
 pub use segment::{Segment, SegmentSlice, SegmentWriter};
+pub use store::{CloseError, OpenError, RecoveredQueue, Report, Store, StoreConfig};

@@ -1,7 +1,21 @@
 //! Reading a queue for a consumer: which messages a pull gets, and where the next one begins.
 //!
-//! The outcomes and their order are Java's (wire.md 2.4, store.md 3.7). Nothing is copied: adjacent
-//! records come as one slice of the mapped log.
+//! | the offset asked for | status | next begins at |
+//! |---|---|---|
+//! | any, of a queue that was never written | `NO_MESSAGE_IN_QUEUE` | 0 |
+//! | before the minimum | `OFFSET_TOO_SMALL` | the minimum |
+//! | the end | `OFFSET_OVERFLOW_ONE` | the end |
+//! | behind the end | `OFFSET_OVERFLOW_BADLY` | the end |
+//! | in an index file that cannot be read | `OFFSET_FOUND_NULL` | the next index file |
+//! | of messages whose log file is gone | `MESSAGE_WAS_REMOVING` | behind those looked at |
+//! | of messages that the filter refuses | `NO_MATCHED_MESSAGE` | behind those looked at |
+//! | else | `FOUND` | behind those looked at |
+//!
+//! Conditions, their order and the limits are Java's (wire.md 2.4, store.md 3.7). Nothing is copied:
+//! adjacent records come as one slice of the mapped log. Works on the published views alone, on any
+//! thread.
+
+use gantry_codec::record;
 
 use crate::{
     commit_log::CommitLog,
@@ -10,7 +24,7 @@ use crate::{
     segment::SegmentSlice,
 };
 
-/// What one pull gets at most.
+/// What one pull gets at most. One message is always given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PullLimits {
     /// Messages that the consumer wants.
@@ -35,7 +49,7 @@ pub enum PullStatus {
     NoMatchedMessage,
     /// The messages' log file is gone.
     MessageWasRemoving,
-    /// The queue's index has no file there.
+    /// The queue's index file cannot be read.
     OffsetFoundNull,
     /// Behind the end.
     OffsetOverflowBadly,
@@ -64,6 +78,7 @@ impl PullStatus {
 }
 
 /// What a read found.
+#[derive(Clone, Debug)]
 pub struct PullOutcome {
     /// How it came out.
     pub status: PullStatus,
@@ -99,6 +114,20 @@ impl PullOutcome {
     pub fn bytes(&self) -> usize {
         self.slices.iter().map(|slice| slice.len()).sum()
     }
+
+    /// The messages one by one: the place in the log and the bytes of each.
+    pub fn records(&self) -> impl Iterator<Item = (PhysicalOffset, &[u8])> {
+        self.slices.iter().flat_map(|slice| {
+            let mut rest: &[u8] = slice;
+            std::iter::from_fn(move || {
+                let offset = slice.offset() + (slice.len() - rest.len()) as u64;
+                let (len, _) = record::record_len(rest)?;
+                let (record, behind) = rest.split_at_checked(len)?;
+                rest = behind;
+                Some((PhysicalOffset(offset), record))
+            })
+        })
+    }
 }
 
 /// Whether an entry may be given to the consumer.
@@ -112,6 +141,7 @@ pub fn pull(
     limits: &PullLimits,
     filter: Option<EntryFilter<'_>>,
 ) -> PullOutcome {
+    // The minimum first: it never overtakes a maximum that is loaded later.
     let (min, max) = (view.min_offset(), view.max_offset());
     let nothing = |status, next| PullOutcome::nothing(status, next, min, max);
     if max.0 == 0 {
@@ -123,97 +153,106 @@ pub fn pull(
     } else if offset > max {
         nothing(PullStatus::OffsetOverflowBadly, max)
     } else {
-        collect(view, log, offset, limits, filter, nothing(PullStatus::NoMatchedMessage, offset))
+        let outcome = nothing(PullStatus::NoMatchedMessage, offset);
+        Pull {
+            log,
+            limits,
+            filter,
+            log_end: log.max_offset(),
+            bytes: 0,
+            gone_before: None,
+            outcome,
+        }
+        .read(view)
     }
 }
 
-fn collect(
-    view: &ConsumeQueueView,
-    log: &CommitLog,
-    offset: QueueOffset,
-    limits: &PullLimits,
-    filter: Option<EntryFilter<'_>>,
-    mut outcome: PullOutcome,
-) -> PullOutcome {
-    let end = log.max_offset();
-    let scan = SCAN_ENTRIES_MAX.max(u64::from(limits.messages_max));
-    let mut bytes = 0;
-    let mut removed_until: Option<PhysicalOffset> = None;
-    let mut next = offset;
-    let stop = offset.plus(scan).min(outcome.max_offset);
-    while next < stop {
-        let from = next;
-        let mut full = false;
-        next = view.each(from, stop.0 - from.0, |_, entry| {
-            if removed_until.is_some_and(|until| entry.offset < until) {
-                return true;
-            }
-            if !filter.is_none_or(|wanted| wanted(&entry)) {
-                return true;
-            }
-            if is_full(&outcome, bytes, &entry, end, limits) {
-                full = true;
-                return false;
-            }
-            if take(&mut outcome, log, &entry) {
-                bytes += u64::from(entry.size);
-            } else if outcome.count == 0 {
-                outcome.status = PullStatus::MessageWasRemoving;
-                removed_until = Some(log.min_offset().max(entry.end()));
-            }
-            true
-        });
-        if full {
-            next = QueueOffset(next.0 - 1);
-            break;
-        }
-        if next == from {
-            if outcome.count == 0 {
-                outcome.status = PullStatus::OffsetFoundNull;
-            }
-            break;
-        }
-        if outcome.count >= limits.messages_max {
-            break;
-        }
-    }
-    if outcome.count > 0 {
-        outcome.status = PullStatus::Found;
-    }
-    outcome.next_begin_offset = next;
-    outcome
-}
-
-/// One message is always given; then the limits hold.
-fn is_full(
-    outcome: &PullOutcome,
+/// A read under way.
+struct Pull<'a> {
+    log: &'a CommitLog,
+    limits: &'a PullLimits,
+    filter: Option<EntryFilter<'a>>,
+    log_end: PhysicalOffset,
     bytes: u64,
-    entry: &IndexEntry,
-    end: PhysicalOffset,
-    limits: &PullLimits,
-) -> bool {
-    if outcome.count == 0 {
-        return false;
-    }
-    let is_hot = end.0.saturating_sub(entry.offset.0) <= limits.hot_bytes;
-    let (count_max, bytes_max) = if is_hot { limits.hot } else { limits.cold };
-    outcome.count >= limits.messages_max
-        || outcome.count >= count_max
-        || bytes + u64::from(entry.size) > bytes_max
+    /// Records before this are in a log file that is gone.
+    gone_before: Option<PhysicalOffset>,
+    outcome: PullOutcome,
 }
 
-fn take(outcome: &mut PullOutcome, log: &CommitLog, entry: &IndexEntry) -> bool {
-    if let Some(last) = outcome.slices.last_mut()
-        && last.offset() + last.len() as u64 == entry.offset.0
-        && last.extend(u64::from(entry.size))
-    {
-        outcome.count += 1;
-        return true;
+impl Pull<'_> {
+    fn read(mut self, view: &ConsumeQueueView) -> PullOutcome {
+        let begin = self.outcome.next_begin_offset;
+        let stop = begin.plus(SCAN_ENTRIES_MAX.max(self.limits.messages_max.into()));
+        let stop = stop.min(self.outcome.max_offset);
+        let mut next = begin;
+        while next < stop {
+            let (from, mut is_full) = (next, false);
+            next = view.each(from, stop.since(from), |_, entry| {
+                is_full = self.is_full(&entry);
+                if !is_full {
+                    self.take(&entry);
+                }
+                !is_full
+            });
+            if is_full {
+                break;
+            }
+            if next == from {
+                if next == begin {
+                    self.outcome.status = PullStatus::OffsetFoundNull;
+                    next = view.next_file_after(next).min(self.outcome.max_offset);
+                }
+                break;
+            }
+        }
+        self.outcome.next_begin_offset = next;
+        self.outcome
     }
-    let Some(slice) = log.read(entry.offset, u64::from(entry.size)) else { return false };
-    outcome.slices.push(slice);
-    outcome.count += 1;
-    true
+
+    fn is_full(&self, entry: &IndexEntry) -> bool {
+        let (limits, count) = (self.limits, self.outcome.count);
+        if count == 0 {
+            return false;
+        }
+        let is_hot = self.log_end.since(entry.offset) <= limits.hot_bytes;
+        let (count_max, bytes_max) = if is_hot { limits.hot } else { limits.cold };
+        count >= limits.messages_max.min(count_max)
+            || self.bytes.saturating_add(entry.size.into()) > bytes_max
+    }
+
+    /// Takes the entry's message, if the filter lets it pass and its log file is still there.
+    fn take(&mut self, entry: &IndexEntry) {
+        if self.gone_before.is_some_and(|gone| entry.offset < gone) {
+            return;
+        }
+        let status = if self.filter.is_some_and(|wants| !wants(entry)) {
+            PullStatus::NoMatchedMessage
+        } else if self.push(entry) {
+            self.bytes += u64::from(entry.size);
+            self.outcome.count += 1;
+            self.gone_before = None;
+            PullStatus::Found
+        } else {
+            self.gone_before = Some(self.log.next_segment_after(entry.offset));
+            PullStatus::MessageWasRemoving
+        };
+        if self.outcome.count == 0 || status == PullStatus::Found {
+            self.outcome.status = status;
+        }
+    }
+
+    fn push(&mut self, entry: &IndexEntry) -> bool {
+        let slices = &mut self.outcome.slices;
+        if let Some(last) = slices.last_mut()
+            && last.offset() + last.len() as u64 == entry.offset.0
+            && last.extend(entry.size.into())
+        {
+            return true;
+        }
+        let slice = self.log.read(entry.offset, entry.size.into());
+        slices.extend(slice);
+        slices.last().is_some_and(|last| last.offset() == entry.offset.0)
+    }
 }
 
 /// Which of two neighbours a time between them stands for.
@@ -233,6 +272,7 @@ pub fn offset_by_time(
     boundary: Boundary,
 ) -> QueueOffset {
     let (min, max) = (view.min_offset(), view.max_offset());
+    // A message that is gone from the log is older than all that are there.
     let is_before = |offset: u64| {
         let stored = view.entry(QueueOffset(offset)).and_then(|e| log.store_timestamp(e.offset));
         match boundary {

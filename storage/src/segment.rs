@@ -1,17 +1,24 @@
-//! A piece of a file as shared memory: the one file of the project with `unsafe`.
+//! A file as shared memory: the one file of the project with `unsafe`.
 //!
-//! A [`Segment`] is a whole file mapped (or, for tests and simulation, a piece of heap). One
-//! [`SegmentWriter`] may write behind the *readable* mark; everybody may read before it. Moving the
-//! mark forward is what publishes bytes, so readers and the writer never touch the same byte.
+//! A [`Segment`] is a whole file, mapped, or memory that stands for a file in tests and simulation.
+//! Its bytes are parted by the *readable* mark: before it they never change and everybody may read
+//! them; from it on they belong to the one [`SegmentWriter`]. Publishing moves the mark forward by one
+//! atomic store (release; readers load with acquire), and nothing moves it back. A slice keeps the
+//! memory alive, whatever becomes of the file.
 //!
-//! Contract of the mapping: the file is not shortened by anybody while it is mapped (the store's lock
-//! keeps other brokers out). Its blocks are reserved before they are written, so a full disk is an
-//! error of the reservation and not a SIGBUS; a disk that fails under a mapped page still ends the
-//! process by SIGBUS, as with every mapped file.
+//! What this cannot enforce, the rest of the crate keeps:
+//! * A file is changed by nobody but the writer of its segment. The store's lock keeps other brokers
+//!   out; within the process a file is mapped a second time only by the successor of an owner that is
+//!   gone, which begins to write no earlier than its predecessor's mark.
+//! * A file is not shortened while it is mapped: touching a page beyond the end raises SIGBUS.
+//! * Blocks are reserved before they are written, so that a full disk is an error of the reservation
+//!   and not a SIGBUS. A disk that fails under a page that has to be read still ends the process, as
+//!   with every mapped file.
 
 #![allow(unsafe_code, reason = "shared memory between one writer and many readers")]
 
 use std::{
+    fmt,
     fs::File,
     io,
     ops::Deref,
@@ -22,73 +29,56 @@ use std::{
 };
 
 use bytes::Bytes;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 /// See the module's text.
 pub struct Segment {
     start: u64,
     len: u64,
-    memory: Memory,
+    memory: Arc<Memory>,
+    on_sync: OnSync,
     readable: AtomicU64,
-    writer_taken: AtomicBool,
+    has_writer: AtomicBool,
 }
 
-enum Memory {
-    Mapped { map: MmapRaw, file: File },
-    Heap(HeapMemory),
+/// How bytes get to the disk.
+enum OnSync {
+    /// By the kernel.
+    File,
+    /// By the simulated disk, which is given the place of the bytes and the bytes.
+    Simulated(Box<SyncHook>),
 }
 
-/// Memory of a simulated file. The boxed bytes are reached through a raw pointer only.
-struct HeapMemory {
-    pointer: *mut [u8],
-    on_sync: Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>,
-}
-
-// SAFETY: the pointer is owned by this value alone and freed once, in `drop`; what may be read or
-// written through it at the same time is ruled by the segment's readable mark.
-unsafe impl Send for HeapMemory {}
-// SAFETY: as above.
-unsafe impl Sync for HeapMemory {}
-
-impl Drop for HeapMemory {
-    fn drop(&mut self) {
-        // SAFETY: `pointer` came from `Box::into_raw` and nobody else frees it.
-        drop(unsafe { Box::from_raw(self.pointer) });
-    }
-}
+type SyncHook = dyn Fn(u64, &[u8]) -> io::Result<()> + Send + Sync;
 
 impl Segment {
-    /// Maps the first `len` bytes of `file`, which must be at least as long; its first byte is at
-    /// offset `start` of the log or queue. Nothing is readable yet.
-    pub fn map(file: File, start: u64, len: u64) -> io::Result<Arc<Self>> {
+    /// Maps `file`, which has `len` bytes and begins at offset `start` of its log or queue. Its first
+    /// `readable` bytes hold something.
+    pub fn map(file: &File, start: u64, len: u64, readable: u64) -> io::Result<Arc<Self>> {
         let have = file.metadata()?.len();
-        if have < len {
-            let text = format!("file has {have} bytes, {len} wanted");
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        if have != len {
+            let text = format!("file has {have} bytes, not {len}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let map = MmapOptions::new().len(len as usize).map_raw(&file)?;
-        Ok(Self::new(start, len, Memory::Mapped { map, file }))
+        let map = MmapOptions::new().len(len as usize).map_raw(file)?;
+        Ok(Self::new(start, Arc::new(Memory(map)), OnSync::File, readable))
     }
 
-    /// A segment of heap with this content; `on_sync` is given the content when it is synced.
-    pub fn heap(
+    /// A segment in memory; `on_sync` is given what is synced and where it lies.
+    pub(crate) fn simulated(
         start: u64,
-        content: Vec<u8>,
-        on_sync: impl Fn(&[u8]) -> io::Result<()> + Send + Sync + 'static,
+        memory: Arc<Memory>,
+        readable: u64,
+        on_sync: impl Fn(u64, &[u8]) -> io::Result<()> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let len = content.len() as u64;
-        let pointer = Box::into_raw(content.into_boxed_slice());
-        Self::new(start, len, Memory::Heap(HeapMemory { pointer, on_sync: Box::new(on_sync) }))
+        Self::new(start, memory, OnSync::Simulated(Box::new(on_sync)), readable)
     }
 
-    fn new(start: u64, len: u64, memory: Memory) -> Arc<Self> {
-        Arc::new(Self {
-            start,
-            len,
-            memory,
-            readable: AtomicU64::new(0),
-            writer_taken: AtomicBool::new(false),
-        })
+    fn new(start: u64, memory: Arc<Memory>, on_sync: OnSync, readable: u64) -> Arc<Self> {
+        let len = memory.len();
+        assert!(readable <= len, "readable beyond the segment's end");
+        let (readable, has_writer) = (AtomicU64::new(readable), AtomicBool::new(false));
+        Arc::new(Self { start, len, memory, on_sync, readable, has_writer })
     }
 
     /// Offset of its first byte in the log or queue.
@@ -101,44 +91,32 @@ impl Segment {
         self.len
     }
 
-    /// Whether it has no bytes.
+    /// Whether it has no bytes, which no segment has.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    fn base(&self) -> *mut u8 {
-        match &self.memory {
-            Memory::Mapped { map, .. } => map.as_mut_ptr(),
-            Memory::Heap(heap) => heap.pointer.cast(),
-        }
+    /// Offset behind its last byte.
+    pub fn end(&self) -> u64 {
+        self.start + self.len
     }
 
-    /// Up to where bytes may be read.
+    /// Up to where bytes may be read, counted from its start.
     pub fn readable(&self) -> u64 {
         self.readable.load(Ordering::Acquire)
     }
 
-    /// Lets everybody read the bytes before `end`. Marks only move forward while a writer lives;
-    /// whoever opens a file that was written before calls this with what recovery found.
-    pub fn publish(&self, end: u64) {
-        assert!(end <= self.len, "published beyond the segment's end");
-        self.readable.fetch_max(end, Ordering::Release);
-    }
-
-    /// Puts the mark where recovery found the end, back or forward. Only before anybody else has the
-    /// segment: a slice handed out before would lie behind the mark.
-    pub(crate) fn set_readable(&self, end: u64) {
-        assert!(end <= self.len, "mark beyond the segment's end");
-        self.readable.store(end, Ordering::Release);
-    }
-
     /// The bytes `at..at + len`, if all of them are readable.
     pub fn read(&self, at: u64, len: u64) -> Option<&[u8]> {
-        let end = at.checked_add(len).filter(|end| *end <= self.readable())?;
-        debug_assert!(end <= self.len);
-        // SAFETY: the range lies within the memory (readable ≤ len) and before the readable mark,
-        // where nobody writes any more; the memory lives as long as `self`.
-        Some(unsafe { std::slice::from_raw_parts(self.base().add(at as usize), len as usize) })
+        at.checked_add(len).filter(|end| *end <= self.readable())?;
+        // SAFETY: the range lies before the readable mark, which is never beyond the memory's end;
+        // nobody writes there any more; the memory lives as long as `self`.
+        Some(unsafe { std::slice::from_raw_parts(self.memory.at(at), len as usize) })
+    }
+
+    /// The readable bytes from `at` on; `None` if `at` lies behind them.
+    pub fn read_from(&self, at: u64) -> Option<&[u8]> {
+        self.read(at, self.readable().checked_sub(at)?)
     }
 
     /// As [`read`](Self::read), keeping the segment alive for as long as the slice.
@@ -147,49 +125,48 @@ impl Segment {
         Some(SegmentSlice { segment: self.clone(), at, len })
     }
 
-    /// The right to write; `None` if somebody has it.
+    /// The right to write; `None` while somebody has it.
     pub fn writer(self: &Arc<Self>) -> Option<SegmentWriter> {
-        let taken = self.writer_taken.swap(true, Ordering::AcqRel);
-        (!taken).then(|| SegmentWriter { segment: self.clone() })
+        let had_writer = self.has_writer.swap(true, Ordering::AcqRel);
+        (!had_writer).then(|| SegmentWriter { segment: self.clone() })
     }
 
-    /// Brings everything written so far to the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        match &self.memory {
-            Memory::Mapped { file, .. } => rustix::fs::fdatasync(file).map_err(io::Error::from),
-            Memory::Heap(heap) => (heap.on_sync)(self.read(0, self.readable()).unwrap_or_default()),
+    /// Brings the readable bytes `from..to` to the disk.
+    pub fn sync(&self, from: u64, to: u64) -> io::Result<()> {
+        let Some(bytes) = to.checked_sub(from).and_then(|len| self.read(from, len)) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "sync of what is unreadable"));
+        };
+        match &self.on_sync {
+            _ if bytes.is_empty() => Ok(()),
+            OnSync::File => self.memory.0.flush_range(from as usize, bytes.len()),
+            OnSync::Simulated(hook) => hook(from, bytes),
         }
     }
 
-    /// Reserves blocks of a sparse file, so that writing there cannot fail for want of room.
-    pub fn reserve(&self, at: u64, len: u64) -> io::Result<()> {
-        match &self.memory {
-            Memory::Mapped { file, .. } => {
-                rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, len)
-                    .map_err(io::Error::from)
-            }
-            Memory::Heap(_) => Ok(()),
-        }
-    }
-
-    /// Maps the pages of a range before they are written; a kernel that cannot is no error.
+    /// Has the kernel make the pages of a range present, so that writing them does not fault. For the
+    /// stretch just ahead of a writer: pages made present get dirty and are written out. A kernel that
+    /// cannot do it is no error.
     pub fn prefault(&self, at: u64, len: u64) {
-        if let Memory::Mapped { map, .. } = &self.memory {
-            let end = (at + len).min(self.len);
-            let at = at.min(end);
-            // SAFETY: the range lies within the mapping; populating changes no byte.
-            let _ = unsafe {
-                rustix::mm::madvise(
-                    map.as_mut_ptr().add(at as usize).cast(),
-                    (end - at) as usize,
-                    rustix::mm::Advice::LinuxPopulateWrite,
-                )
-            };
+        let at = at.min(self.len);
+        let len = len.min(self.len - at);
+        if matches!(self.on_sync, OnSync::File) && len > 0 {
+            let _ = self.memory.0.advise_range(Advice::PopulateWrite, at as usize, len as usize);
         }
     }
 }
 
-/// The right to write into a segment, behind its readable mark.
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment")
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .field("readable", &self.readable())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The right to write into a segment, from its readable mark on.
+#[derive(Debug)]
 pub struct SegmentWriter {
     segment: Arc<Segment>,
 }
@@ -200,29 +177,6 @@ impl SegmentWriter {
         &self.segment
     }
 
-    /// Makes everything from `at` on zero, so that nothing stale can be taken for a record.
-    pub fn clear_from(&mut self, at: u64) -> io::Result<()> {
-        let segment = self.segment.clone();
-        let len = segment.len - at.min(segment.len);
-        if len == 0 {
-            return Ok(());
-        }
-        match &segment.memory {
-            Memory::Mapped { file, .. } => {
-                use rustix::fs::{FallocateFlags, fallocate};
-                let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                fallocate(file, punch, at, len)?;
-                fallocate(file, FallocateFlags::empty(), at, len)?;
-            }
-            Memory::Heap(_) => {
-                if let Some(bytes) = self.bytes(at, len) {
-                    bytes.fill(0);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The bytes `at..at + len`, to be written; `None` if they do not lie between the readable mark
     /// and the segment's end.
     pub fn bytes(&mut self, at: u64, len: u64) -> Option<&mut [u8]> {
@@ -231,22 +185,32 @@ impl SegmentWriter {
         if at < segment.readable() || end > segment.len {
             return None;
         }
-        // SAFETY: the range lies within the memory and behind the readable mark, so no reader has
-        // it; there is one writer (`writer_taken`) and the slice borrows it mutably.
-        Some(unsafe {
-            std::slice::from_raw_parts_mut(segment.base().add(at as usize), len as usize)
-        })
+        // SAFETY: the range lies within the memory and not before the readable mark, so no reader has
+        // it and, as the mark is moved by this writer alone, none gets it while the slice lives; there
+        // is one writer (`has_writer`), which the slice borrows mutably.
+        Some(unsafe { std::slice::from_raw_parts_mut(segment.memory.at(at), len as usize) })
+    }
+
+    /// Lets everybody read the bytes before `end`.
+    ///
+    /// # Panics
+    /// If `end` lies before the mark or beyond the segment's end: what is read must not change, and
+    /// what is not there cannot be read.
+    pub fn publish(&mut self, end: u64) {
+        assert!(end >= self.segment.readable(), "the readable mark goes back");
+        assert!(end <= self.segment.len, "the readable mark goes beyond the segment's end");
+        self.segment.readable.store(end, Ordering::Release);
     }
 }
 
 impl Drop for SegmentWriter {
     fn drop(&mut self) {
-        self.segment.writer_taken.store(false, Ordering::Release);
+        self.segment.has_writer.store(false, Ordering::Release);
     }
 }
 
 /// Readable bytes of a segment, which they keep alive.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct SegmentSlice {
     segment: Arc<Segment>,
     at: u64,
@@ -266,11 +230,10 @@ impl SegmentSlice {
 
     /// Takes the `len` bytes behind it in, if they are in the same segment and readable.
     pub fn extend(&mut self, len: u64) -> bool {
-        let fits = self.segment.read(self.at, self.len + len).is_some();
-        if fits {
-            self.len += len;
-        }
-        fits
+        let longer =
+            self.len.checked_add(len).filter(|len| self.segment.read(self.at, *len).is_some());
+        self.len = longer.unwrap_or(self.len);
+        longer.is_some()
     }
 }
 
@@ -286,5 +249,158 @@ impl Deref for SegmentSlice {
 impl AsRef<[u8]> for SegmentSlice {
     fn as_ref(&self) -> &[u8] {
         self
+    }
+}
+
+/// The bytes of a segment: a mapped file, or zeroed memory in its place.
+pub(crate) struct Memory(MmapRaw);
+
+impl Memory {
+    /// Zeroed memory that stands for a file.
+    pub(crate) fn zeroed(len: u64) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self(MmapOptions::new().len(len as usize).map_anon()?.into())))
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn at(&self, at: u64) -> *mut u8 {
+        // The callers have checked the place against the length, so the sum stays within the memory.
+        self.0.as_mut_ptr().wrapping_add(at as usize)
+    }
+
+    /// Copies what lies at `at`, as the simulated disk does when it is read as a file. Not to be called
+    /// for bytes that a writer is at work on; the simulation does so only between steps.
+    pub(crate) fn copy_out(&self, at: u64, out: &mut [u8]) {
+        assert!(self.holds(at, out.len()), "read beyond a file's end");
+        // SAFETY: the range lies within the memory, no one writes there (the caller's promise), and
+        // `out` is a separate, exclusively borrowed slice.
+        unsafe { std::ptr::copy_nonoverlapping(self.at(at), out.as_mut_ptr(), out.len()) }
+    }
+
+    /// Writes to `at`, past all segments; as for [`copy_out`](Self::copy_out), only while no reader or
+    /// writer is at work there.
+    pub(crate) fn copy_in(&self, at: u64, bytes: &[u8]) {
+        assert!(self.holds(at, bytes.len()), "write beyond a file's end");
+        // SAFETY: the range lies within the memory, nobody reads or writes there (the caller's
+        // promise), and `bytes` is a separate slice.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(at), bytes.len()) }
+    }
+
+    fn holds(&self, at: u64, len: usize) -> bool {
+        at.checked_add(len as u64).is_some_and(|end| end <= self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(len: u64) -> Arc<Segment> {
+        Segment::simulated(100, Memory::zeroed(len).unwrap(), 0, |_, _| Ok(()))
+    }
+
+    fn write(writer: &mut SegmentWriter, at: u64, text: &[u8]) {
+        writer.bytes(at, text.len() as u64).unwrap().copy_from_slice(text);
+    }
+
+    #[test]
+    fn bytes_are_readable_once_published() {
+        let segment = segment(16);
+        let mut writer = segment.writer().unwrap();
+        write(&mut writer, 0, b"hello");
+        assert_eq!(segment.read(0, 5), None);
+        writer.publish(5);
+        assert_eq!(segment.read(0, 5).unwrap(), b"hello");
+        assert_eq!(segment.read(1, 5), None);
+        assert_eq!(segment.read(u64::MAX, 2), None);
+        assert_eq!(segment.read_from(3).unwrap(), b"lo");
+        assert_eq!(segment.read_from(6), None);
+    }
+
+    #[test]
+    fn what_is_readable_cannot_be_written() {
+        let segment = segment(16);
+        let mut writer = segment.writer().unwrap();
+        writer.publish(5);
+        assert!(writer.bytes(4, 1).is_none());
+        assert!(writer.bytes(5, 11).is_some());
+        assert!(writer.bytes(5, 12).is_none());
+        assert!(writer.bytes(u64::MAX, 2).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "goes back")]
+    fn the_mark_does_not_go_back() {
+        let segment = segment(16);
+        let mut writer = segment.writer().unwrap();
+        writer.publish(5);
+        writer.publish(4);
+    }
+
+    #[test]
+    fn there_is_one_writer_at_a_time() {
+        let segment = segment(16);
+        let writer = segment.writer().unwrap();
+        assert!(segment.writer().is_none());
+        drop(writer);
+        assert!(segment.writer().is_some());
+    }
+
+    #[test]
+    fn slices_outlive_their_segment_and_grow_within_it() {
+        let segment = segment(8);
+        let mut writer = segment.writer().unwrap();
+        write(&mut writer, 0, b"abcdefgh");
+        writer.publish(6);
+        let mut slice = segment.slice(1, 2).unwrap();
+        drop((segment, writer));
+        assert_eq!(slice.offset(), 101);
+        assert!(slice.extend(3));
+        assert!(!slice.extend(1));
+        assert!(!slice.extend(u64::MAX));
+        assert_eq!(slice.into_bytes(), &b"bcdef"[..]);
+    }
+
+    #[test]
+    fn a_reader_on_another_thread_sees_whole_publications() {
+        let segment = segment(1 << 16);
+        let reader = {
+            let segment = segment.clone();
+            std::thread::spawn(move || {
+                loop {
+                    let bytes = segment.read_from(0).unwrap();
+                    assert!(bytes.iter().all(|b| *b == 7), "an unpublished byte was seen");
+                    if bytes.len() == 1 << 16 {
+                        return;
+                    }
+                }
+            })
+        };
+        let mut writer = segment.writer().unwrap();
+        for at in (0..1 << 16).step_by(64) {
+            writer.bytes(at, 64).unwrap().fill(7);
+            writer.publish(at + 64);
+        }
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_mapped_file_is_written_and_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.set_len(8192).unwrap();
+        assert!(Segment::map(&file, 0, 4096, 0).is_err(), "another length");
+        let segment = Segment::map(&file, 0, 8192, 0).unwrap();
+        segment.prefault(4096, 1 << 20);
+        let mut writer = segment.writer().unwrap();
+        write(&mut writer, 5000, b"x");
+        writer.publish(5001);
+        segment.sync(4500, 5001).unwrap();
+        assert!(segment.sync(0, 5002).is_err(), "not published");
+        assert_eq!(std::fs::read(&path).unwrap().get(4999..5002).unwrap(), b"\0x\0");
     }
 }

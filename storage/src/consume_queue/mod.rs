@@ -1,0 +1,338 @@
+//! The consume queue: where the messages of one queue lie in the log, 20 bytes each.
+//!
+//! Entry *k* is at byte 20·*k* of a row of files of one size, named by the byte at which they start
+//! ([`entry`] has the layout). [`ConsumeQueue`] writes and belongs to the queue's actor;
+//! [`ConsumeQueueView`] reads, on any thread. It is derived from the log: what is missing is written
+//! again, what is too much is cut off.
+//!
+//! Files are sparse, and blocks are reserved in pieces before they are written, so that many small
+//! queues need little room and a full disk is an error instead of a SIGBUS.
+//!
+//! Invariants: entries are consecutive, and once readable they do not change; behind the end, slots
+//! are zeros.
+//! Failure policy: an entry that cannot be written is an error to the caller, who may try again. After
+//! a failed flush every later one fails too, because nobody knows what is on the disk then; the entries
+//! stay readable.
+
+pub(crate) mod entry;
+pub(crate) mod files;
+mod view;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+
+pub use entry::IndexEntry;
+pub use view::ConsumeQueueView;
+
+use self::{
+    entry::{ENTRY_BYTES, Slot},
+    files::QueueFiles,
+    view::{QueueFile, Shared},
+};
+use crate::{
+    commit_log::segment_path,
+    disk::Disk,
+    offset::{PhysicalOffset, QueueId, QueueOffset},
+    segment::SegmentWriter,
+};
+
+/// Blocks are reserved in pieces of this size.
+const RESERVE_BYTES: u64 = 64 * 1024;
+
+/// Where queues lie and how large their files are.
+#[derive(Clone, Debug)]
+pub struct ConsumeQueueConfig {
+    /// The folder with one folder per topic.
+    pub dir: PathBuf,
+    /// Bytes of a file, a multiple of 20.
+    pub segment_bytes: u64,
+}
+
+impl ConsumeQueueConfig {
+    /// Files of `segment_bytes`, rounded up to whole entries.
+    pub fn new(dir: PathBuf, segment_bytes: u64) -> Self {
+        Self { dir, segment_bytes: segment_bytes.div_ceil(ENTRY_BYTES).max(1) * ENTRY_BYTES }
+    }
+
+    /// The folder of a queue.
+    pub fn queue_dir(&self, topic: &str, queue: QueueId) -> PathBuf {
+        self.dir.join(topic).join(queue.to_string())
+    }
+}
+
+/// Why a queue could not be opened, written, flushed or removed.
+#[derive(Debug, Error)]
+pub enum QueueError {
+    /// The system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file of another length than configured.
+    #[error("{path} has {len} bytes, {want} are configured (mappedFileSizeConsumeQueue)")]
+    Length {
+        /// The file.
+        path: String,
+        /// Its bytes.
+        len: u64,
+        /// What they should be.
+        want: u64,
+    },
+    /// A file whose name is not the place of a queue's file.
+    #[error("{path} is no file of a queue")]
+    Foreign {
+        /// The file.
+        path: String,
+    },
+    /// Entries that do not continue the queue.
+    #[error("entries from {first} do not continue the queue, which ends at {end}")]
+    Gap {
+        /// Offset of the first entry given.
+        first: QueueOffset,
+        /// The queue's end.
+        end: QueueOffset,
+    },
+    /// An earlier flush failed.
+    #[error("{path}: an earlier flush has failed")]
+    Poisoned {
+        /// The queue's folder.
+        path: String,
+    },
+}
+
+pub(crate) fn io_error(path: &Path, error: io::Error) -> QueueError {
+    QueueError::Io { path: path.display().to_string(), error }
+}
+
+/// A queue's files, to be written; see the module's text.
+pub struct ConsumeQueue {
+    shared: Arc<Shared>,
+    /// The file of the end; none if the last one is full or there is none.
+    writer: Option<SegmentWriter>,
+    /// Bytes of that file whose blocks are reserved.
+    reserved: u64,
+    max_physical: PhysicalOffset,
+    flushed: QueueOffset,
+    /// Whether files were made whose names may not be on the disk yet.
+    has_new_names: bool,
+    is_poisoned: bool,
+}
+
+impl ConsumeQueue {
+    /// Opens the queue's files, none if it was never written. Entries whose records start before
+    /// `log_min` are passed over by the minimum offset; those at `log_end` or behind are not opened.
+    ///
+    /// # Errors
+    /// If files cannot be read or are none of a queue.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        config: &ConsumeQueueConfig,
+        topic: &str,
+        queue: QueueId,
+        (log_min, log_end): (PhysicalOffset, PhysicalOffset),
+    ) -> Result<Self, QueueError> {
+        let dir = config.queue_dir(topic, queue);
+        let files = QueueFiles::list(&*disk, config, &dir)?;
+        let max = files.end_before(log_end)?;
+        let min = files.begin_at(log_min, max)?;
+        let last =
+            if max > files.first() { files.slot(QueueOffset(max.0 - 1))?.entry() } else { None };
+        let (end_byte, len) = (max.0 * ENTRY_BYTES, config.segment_bytes);
+        let mut opened = Vec::with_capacity(files.starts().len());
+        let mut writer = None;
+        for &start in files.starts().iter().take_while(|start| **start <= end_byte) {
+            if start + len <= end_byte {
+                opened.push(Arc::new(QueueFile::full(start)));
+                continue;
+            }
+            let path = segment_path(&dir, start);
+            let segment = disk.open_segment(&path, start, len, end_byte - start);
+            let segment = segment.map_err(|e| io_error(&path, e))?;
+            writer = segment.writer();
+            opened.push(Arc::new(QueueFile::current(segment)));
+        }
+        // A predecessor may not have flushed what it wrote last, nor the names of new files.
+        let unflushed = files.starts().get(files.starts().len().saturating_sub(2));
+        let flushed = QueueOffset(unflushed.map_or(0, |start| start / ENTRY_BYTES)).min(max);
+        let shared = Arc::new(Shared {
+            disk,
+            dir,
+            file_bytes: len,
+            files: ArcSwap::from_pointee(opened),
+            min: AtomicU64::new(min.0),
+            max: AtomicU64::new(max.0),
+        });
+        Ok(Self {
+            shared,
+            writer,
+            // Blocks behind the end may be reserved or a hole; they are reserved again.
+            reserved: end_byte % len,
+            max_physical: last.map_or(PhysicalOffset(0), |entry| entry.end()),
+            flushed,
+            has_new_names: true,
+            is_poisoned: false,
+        })
+    }
+
+    /// What others may read.
+    pub fn view(&self) -> ConsumeQueueView {
+        ConsumeQueueView(self.shared.clone())
+    }
+
+    /// One past the last entry.
+    pub fn max_offset(&self) -> QueueOffset {
+        QueueOffset(self.shared.max.load(Ordering::Acquire))
+    }
+
+    /// One past the last byte of the newest record in the queue; 0 without one.
+    pub fn max_physical(&self) -> PhysicalOffset {
+        self.max_physical
+    }
+
+    /// Writes entries at the end, which `first` must be, and lets everybody read them. A queue that has
+    /// no files yet may begin anywhere.
+    ///
+    /// # Errors
+    /// [`QueueError::Gap`] if they do not continue the queue; [`QueueError::Io`] if a file or its blocks
+    /// cannot be had. The queue then ends behind the entries that could be written.
+    pub fn append(&mut self, first: QueueOffset, entries: &[IndexEntry]) -> Result<(), QueueError> {
+        let end = self.max_offset();
+        if first != end {
+            if !self.shared.files.load().is_empty() {
+                return Err(QueueError::Gap { first, end });
+            }
+            self.shared.min.store(first.0, Ordering::Release);
+            self.flushed = first;
+        }
+        let (mut next, mut rest) = (first, entries);
+        while !rest.is_empty() {
+            let written = self.write_some(next, rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+            next = next.plus(written as u64);
+            self.shared.max.store(next.0, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Writes as many entries at `next` as lie in one reserved stretch; how many.
+    fn write_some(
+        &mut self,
+        next: QueueOffset,
+        entries: &[IndexEntry],
+    ) -> Result<usize, QueueError> {
+        let byte = next.0 * ENTRY_BYTES;
+        let at = byte % self.shared.file_bytes;
+        if self.writer.as_ref().is_none_or(|w| w.segment().start() != byte - at) {
+            self.begin_file(byte - at, at)?;
+        }
+        if at + ENTRY_BYTES > self.reserved {
+            self.reserve(byte - at, at)?;
+        }
+        let room = (self.reserved - at) / ENTRY_BYTES;
+        let entries = entries.get(..room as usize).unwrap_or(entries);
+        let bytes = entries.len() as u64 * ENTRY_BYTES;
+        let out = self.writer.as_mut().and_then(|w| w.bytes(at, bytes)).unwrap_or_default();
+        assert_eq!(out.len() as u64, bytes, "a queue's file has one writer and room up to its end");
+        for (slot, entry) in out.chunks_exact_mut(ENTRY_BYTES as usize).zip(entries) {
+            Slot::Entry(*entry).encode(slot);
+        }
+        self.max_physical = entries.last().map_or(self.max_physical, IndexEntry::end);
+        self.publish(at + bytes);
+        Ok(entries.len())
+    }
+
+    fn publish(&mut self, end: u64) {
+        if let Some(writer) = &mut self.writer {
+            writer.publish(end);
+        }
+    }
+
+    /// Reserves the next piece of the current file.
+    fn reserve(&mut self, start: u64, at: u64) -> Result<(), QueueError> {
+        let len = RESERVE_BYTES.min(self.shared.file_bytes - at);
+        let path = segment_path(&self.shared.dir, start);
+        self.shared.disk.reserve(&path, at, len).map_err(|e| io_error(&path, e))?;
+        self.reserved = at + len;
+        Ok(())
+    }
+
+    /// Goes on in a new file; in a queue that does not begin with it, the slots before `at` are marked.
+    fn begin_file(&mut self, start: u64, at: u64) -> Result<(), QueueError> {
+        let (disk, len) = (self.shared.disk.clone(), self.shared.file_bytes);
+        let path = segment_path(&self.shared.dir, start);
+        let segment =
+            disk.create_sparse_segment(&path, start, len).map_err(|e| io_error(&path, e))?;
+        let mut writer = segment.writer();
+        if at > 0 {
+            if let Err(e) = disk.reserve(&path, 0, at) {
+                // A file without its marks must not be found by the next attempt.
+                let _ = disk.remove(&path);
+                return Err(io_error(&path, e));
+            }
+            let blank = writer.as_mut().and_then(|w| w.bytes(0, at)).unwrap_or_default();
+            blank.chunks_exact_mut(ENTRY_BYTES as usize).for_each(|s| Slot::PreBlank.encode(s));
+        }
+        self.writer = writer;
+        self.publish(at);
+        self.reserved = at;
+        self.has_new_names = true;
+        self.shared.files.rcu(|files| {
+            let mut files = Vec::clone(files);
+            files.push(Arc::new(QueueFile::current(segment.clone())));
+            files
+        });
+        Ok(())
+    }
+
+    /// Brings the queue to the disk.
+    ///
+    /// # Errors
+    /// If the system cannot, or once could not: the queue has to be built again from the log then.
+    pub fn flush(&mut self) -> Result<(), QueueError> {
+        if self.is_poisoned {
+            return Err(QueueError::Poisoned { path: self.shared.dir.display().to_string() });
+        }
+        let flushed = self.sync();
+        self.is_poisoned = flushed.is_err();
+        flushed.map_err(|e| io_error(&self.shared.dir, e))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let (from, to) = (self.flushed.0 * ENTRY_BYTES, self.max_offset().0 * ENTRY_BYTES);
+        self.shared.sync(from, to)?;
+        if std::mem::take(&mut self.has_new_names) {
+            // The folders of the queue and of its topic may be new as well.
+            let dirs = self.shared.dir.ancestors().take(3);
+            dirs.into_iter().try_for_each(|dir| self.shared.disk.sync_dir(dir))?;
+        }
+        self.flushed = self.max_offset();
+        Ok(())
+    }
+
+    /// Removes the queue's files. Whoever holds a view reads an empty queue from now on.
+    ///
+    /// # Errors
+    /// If the system cannot; some files may be left then.
+    pub fn delete(&mut self) -> Result<(), QueueError> {
+        self.writer = None;
+        self.max_physical = PhysicalOffset(0);
+        self.flushed = QueueOffset(0);
+        let shared = &self.shared;
+        shared.max.store(0, Ordering::Release);
+        shared.min.store(0, Ordering::Release);
+        shared.files.store(Arc::default());
+        shared.disk.remove_dir(&shared.dir).map_err(|e| io_error(&shared.dir, e))
+    }
+}

@@ -1,0 +1,142 @@
+//! Reading a queue, on any thread and without a message to its owner.
+//!
+//! Older files are mapped when somebody reads them first, so that a queue with a long past costs no
+//! more to open than a new one.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+
+use super::entry::{ENTRY_BYTES, IndexEntry, Slot};
+use crate::{commit_log::segment_path, disk::Disk, offset::QueueOffset, segment::Segment};
+
+/// What the owner of a queue and its readers share.
+pub(super) struct Shared {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) file_bytes: u64,
+    /// In order, without gaps.
+    pub(super) files: ArcSwap<Vec<Arc<QueueFile>>>,
+    pub(super) min: AtomicU64,
+    /// Stored after the entries before it are readable.
+    pub(super) max: AtomicU64,
+}
+
+/// One file, mapped at the latest when it is read.
+pub(super) struct QueueFile {
+    start: u64,
+    segment: OnceLock<Arc<Segment>>,
+}
+
+impl QueueFile {
+    /// A file that is full.
+    pub(super) fn full(start: u64) -> Self {
+        Self { start, segment: OnceLock::new() }
+    }
+
+    /// The file that is written.
+    pub(super) fn current(segment: Arc<Segment>) -> Self {
+        Self { start: segment.start(), segment: OnceLock::from(segment) }
+    }
+
+    fn map(&self, shared: &Shared) -> io::Result<&Arc<Segment>> {
+        if let Some(segment) = self.segment.get() {
+            return Ok(segment);
+        }
+        let (path, len) = (segment_path(&shared.dir, self.start), shared.file_bytes);
+        let opened = shared.disk.open_segment(&path, self.start, len, len)?;
+        // If another reader was faster, its mapping is as good.
+        Ok(self.segment.get_or_init(|| opened))
+    }
+}
+
+impl Shared {
+    /// Brings the bytes `from..to` of the queue to the disk.
+    pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
+        for file in self.files.load().iter() {
+            let end = file.start + self.file_bytes;
+            if file.start < to && end > from {
+                let segment = file.map(self)?;
+                segment.sync(from.saturating_sub(file.start), to.min(end) - file.start)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What everybody may read of a queue; clones are the same view.
+#[derive(Clone)]
+pub struct ConsumeQueueView(pub(super) Arc<Shared>);
+
+impl ConsumeQueueView {
+    /// The first entry whose record is still in the log.
+    pub fn min_offset(&self) -> QueueOffset {
+        QueueOffset(self.0.min.load(Ordering::Acquire))
+    }
+
+    /// One past the last entry.
+    pub fn max_offset(&self) -> QueueOffset {
+        QueueOffset(self.0.max.load(Ordering::Acquire))
+    }
+
+    /// The entry at `offset`; `None` outside of the queue, or if its file cannot be read.
+    pub fn entry(&self, offset: QueueOffset) -> Option<IndexEntry> {
+        let mut found = None;
+        self.each(offset, 1, |_, entry| {
+            found = Some(entry);
+            true
+        });
+        found
+    }
+
+    /// Calls `f` with the entries from `offset` on, at most `count` and not beyond their file's end,
+    /// until it says to stop by returning false. Returns the offset behind the last entry that `f`
+    /// accepted: `offset` itself if there is none.
+    pub fn each(
+        &self,
+        offset: QueueOffset,
+        count: u64,
+        mut f: impl FnMut(QueueOffset, IndexEntry) -> bool,
+    ) -> QueueOffset {
+        if offset < self.min_offset() {
+            return offset;
+        }
+        let count = self.max_offset().since(offset).min(count);
+        let mut next = offset;
+        self.with_slots(offset, count, |slots| {
+            for slot in slots.chunks_exact(ENTRY_BYTES as usize) {
+                match Slot::decode(slot).entry() {
+                    Some(entry) if f(next, entry) => next = next.plus(1),
+                    _ => break,
+                }
+            }
+        });
+        next
+    }
+
+    /// Calls `f` with the bytes of up to `count` slots.
+    fn with_slots(&self, offset: QueueOffset, count: u64, f: impl FnOnce(&[u8])) -> Option<()> {
+        let (shared, files) = (&*self.0, self.0.files.load());
+        let byte = offset.0.checked_mul(ENTRY_BYTES)?;
+        let ahead = byte.checked_sub(files.first()?.start)?;
+        let file = files.get((ahead / shared.file_bytes) as usize)?;
+        let at = ahead % shared.file_bytes;
+        let bytes = count.saturating_mul(ENTRY_BYTES).min(shared.file_bytes - at);
+        // An index that cannot be mapped counts as not there; the next reader tries again.
+        f(file.map(shared).ok()?.read(at, bytes)?);
+        Some(())
+    }
+
+    /// The first offset of the file behind that of `offset`.
+    pub(crate) fn next_file_after(&self, offset: QueueOffset) -> QueueOffset {
+        let per_file = self.0.file_bytes / ENTRY_BYTES;
+        QueueOffset((offset.0 / per_file + 1) * per_file)
+    }
+}

@@ -1,0 +1,284 @@
+//! The operating system's files.
+//!
+//! A mapped segment keeps no file descriptor, so that a store with very many queues does not need very
+//! many of them. Where the file system cannot reserve or free blocks, zeros are written instead.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustix::{
+    fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock},
+    io::Errno,
+};
+
+use super::{Disk, StoreLock};
+use crate::segment::Segment;
+
+/// See the module's text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_segment(&self, path: &Path, start: u64, len: u64) -> io::Result<Arc<Segment>> {
+        let file = create(path)?;
+        let reserved = reserve(&file, 0, len)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| self.sync_dir(parent(path)))
+            .and_then(|()| Segment::map(&file, start, len, 0));
+        remove_on_error(path, reserved)
+    }
+
+    fn create_sparse_segment(&self, path: &Path, start: u64, len: u64) -> io::Result<Arc<Segment>> {
+        let file = create(path)?;
+        let made = file.set_len(len).and_then(|()| Segment::map(&file, start, len, 0));
+        remove_on_error(path, made)
+    }
+
+    fn open_segment(
+        &self,
+        path: &Path,
+        start: u64,
+        len: u64,
+        readable: u64,
+    ) -> io::Result<Arc<Segment>> {
+        Segment::map(&open(path)?, start, len, readable)
+    }
+
+    fn reserve(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {
+        reserve(&open(path)?, at, len)
+    }
+
+    fn clear_from(&self, path: &Path, at: u64) -> io::Result<()> {
+        let file = open(path)?;
+        let len = file.metadata()?.len().saturating_sub(at);
+        if len == 0 {
+            return Ok(());
+        }
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&file, punch, at, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, at, len),
+            cleared => Ok(cleared?),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
+        let entries = match fs::read_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            let len = (!meta.is_dir()).then_some(meta.len());
+            names.push((entry.file_name().to_string_lossy().into_owned(), len));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn read_at(&self, path: &Path, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        let have = file.metadata()?.len().saturating_sub(at);
+        let mut bytes = vec![0; len.min(usize::try_from(have).unwrap_or(usize::MAX))];
+        file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => bytes.map(Some),
+        }
+    }
+
+    fn write_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let dir = parent(path);
+        fs::create_dir_all(dir)?;
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".tmp");
+        let aside = PathBuf::from(aside);
+        let mut file = File::create(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        self.sync_dir(dir)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        missing_is_fine(fs::remove_file(path))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        missing_is_fine(fs::remove_dir_all(dir))
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<StoreLock> {
+        let place = LockedHere::take(path)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // POSIX leaves open which of the two it is.
+            Err(Errno::ACCESS | Errno::AGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
+            locked => locked?,
+        }
+        file.write_all(b"lock")?;
+        file.sync_all()?;
+        // The file before the place: whoever takes the place next must find the record lock free.
+        Ok(StoreLock::new((file, place)))
+    }
+}
+
+/// Paths of the locks that this process holds. A record lock does not keep its own process out, and
+/// closing any descriptor of the file gives it back, so the file is not even opened twice.
+static LOCKED_HERE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+struct LockedHere(PathBuf);
+
+impl LockedHere {
+    fn take(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let path = parent(path).canonicalize()?.join(name);
+        let mut held = LOCKED_HERE.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.insert(path.clone()) {
+            Ok(Self(path))
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+}
+
+impl Drop for LockedHere {
+    fn drop(&mut self) {
+        LOCKED_HERE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    fs::create_dir_all(parent(path))?;
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+fn reserve(file: &File, at: u64, len: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), at, len) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, at, len),
+        reserved => Ok(reserved?),
+    }
+}
+
+fn write_zeros(file: &File, at: u64, len: u64) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut done = 0;
+    while done < len {
+        let piece = (len - done).min(zeros.len() as u64);
+        file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at + done)?;
+        done += piece;
+    }
+    Ok(())
+}
+
+fn remove_on_error<T>(path: &Path, made: io::Result<T>) -> io::Result<T> {
+    if made.is_err() {
+        // The error that is told is the one of making it.
+        let _ = fs::remove_file(path);
+    }
+    made
+}
+
+fn missing_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_full_segment_has_its_blocks_and_a_sparse_one_has_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (full, sparse) = (dir.path().join("full"), dir.path().join("deep/er/sparse"));
+        RealDisk.create_segment(&full, 0, 1 << 20).unwrap();
+        RealDisk.create_sparse_segment(&sparse, 0, 1 << 20).unwrap();
+        let blocks = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
+        assert!(blocks(&full) >= 1 << 20);
+        assert_eq!(blocks(&sparse), 0);
+        RealDisk.reserve(&sparse, 65536, 65536).unwrap();
+        assert!(blocks(&sparse) >= 65536);
+        RealDisk.clear_from(&sparse, 0).unwrap();
+        assert_eq!(fs::metadata(&sparse).unwrap().len(), 1 << 20);
+        assert!(RealDisk.create_segment(&full, 0, 1 << 20).is_err(), "it is there");
+    }
+
+    #[test]
+    fn clearing_is_seen_through_the_mapping() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let segment = RealDisk.create_segment(&path, 0, 16384).unwrap();
+        let mut writer = segment.writer().unwrap();
+        writer.bytes(0, 16384).unwrap().fill(1);
+        drop(writer);
+        RealDisk.clear_from(&path, 5000).unwrap();
+        let bytes = RealDisk.read(&path).unwrap().unwrap();
+        assert!(bytes.iter().enumerate().all(|(at, b)| *b == u8::from(at < 5000)));
+        assert_eq!(RealDisk.read_at(&path, 4998, 4).unwrap(), [1, 1, 0, 0]);
+        assert_eq!(RealDisk.read_at(&path, 16383, 4).unwrap(), [0]);
+        assert_eq!(RealDisk.read_at(&path, 20000, 4).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config/file");
+        assert_eq!(RealDisk.read(&path).unwrap(), None);
+        RealDisk.write_atomic(&path, b"one").unwrap();
+        RealDisk.write_atomic(&path, b"two").unwrap();
+        assert_eq!(RealDisk.read(&path).unwrap().unwrap(), b"two");
+        let config = dir.path().join("config");
+        assert_eq!(RealDisk.list(&config).unwrap(), [("file".to_owned(), Some(3))]);
+        assert_eq!(RealDisk.list(dir.path()).unwrap(), [("config".to_owned(), None)]);
+        RealDisk.remove(&path).unwrap();
+        RealDisk.remove(&path).unwrap();
+        RealDisk.remove_dir(&config).unwrap();
+        RealDisk.remove_dir(&config).unwrap();
+        assert_eq!(RealDisk.list(&config).unwrap(), []);
+    }
+
+    #[test]
+    fn a_lock_keeps_this_process_out_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = RealDisk.lock(&path).unwrap();
+        let second = RealDisk.lock(&dir.path().join(".").join("lock"));
+        assert_eq!(second.err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(fs::read(&path).unwrap(), b"lock");
+        drop(lock);
+        assert!(RealDisk.lock(&path).is_ok());
+    }
+}

@@ -1,0 +1,154 @@
+//! Where recovery begins: the decision, apart from the files.
+//!
+//! | `abort` file | checkpoint | the log is checked and dispatched from | queues are cut at |
+//! |---|---|---|---|
+//! | absent | ours | its offset | the log's end |
+//! | absent | another's or none | the end of the newest record in a queue, else the log's beginning | the log's end |
+//! | present | ours | its offset | its offset |
+//! | present | another's or none | the newest file whose first record is as old as the checkpoint's times, else the log's beginning | there |
+//!
+//! The file `abort` exists while a broker runs, so it tells of an abrupt stop. After one, nothing that
+//! was written behind the checkpoint is relied on: pages may have reached the disk in any order, so a
+//! queue may have holes there. After an orderly stop queues have all that was dispatched; what they
+//! may lack is dispatched again, starting with the record that lies exactly at the end.
+
+use crate::{checkpoint::Checkpoint, offset::PhysicalOffset};
+
+/// What there is to decide by.
+pub(super) struct Evidence<'a> {
+    /// Whether the file `abort` is absent.
+    pub(super) stopped_in_order: bool,
+    /// The checkpoint, or one that says nothing.
+    pub(super) checkpoint: &'a Checkpoint,
+    /// The log's files, in order.
+    pub(super) files: &'a [FileHead],
+    /// Where they end.
+    pub(super) files_end: PhysicalOffset,
+}
+
+/// What a log file begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FileHead {
+    /// Where it starts.
+    pub(super) start: PhysicalOffset,
+    /// Store time of the record at its start, if there is one.
+    pub(super) timestamp: Option<i64>,
+}
+
+/// The decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// From where the log is checked, and from where queues are brought up to date.
+    pub(super) from: PhysicalOffset,
+    /// Whether queues lose what they have of the log from there on.
+    pub(super) rebuilds: bool,
+    /// Whether behind the ends of log and queues there may be something else than zeros.
+    pub(super) sweeps: bool,
+}
+
+/// See the module's text. `indexed` gives the end of the newest record that a queue has, and is asked
+/// only if need be.
+pub(super) fn decide<E>(
+    evidence: &Evidence<'_>,
+    indexed: impl FnOnce() -> Result<Option<PhysicalOffset>, E>,
+) -> Result<Start, E> {
+    let rebuilds = !evidence.stopped_in_order;
+    let begin = evidence.files.first().map_or(evidence.files_end, |first| first.start);
+    let within = |offset: &PhysicalOffset| *offset <= evidence.files_end;
+    let ours = evidence.checkpoint.dispatched.filter(within);
+    let from = match ours {
+        Some(dispatched) => dispatched,
+        None if rebuilds => old_enough(evidence).unwrap_or(begin),
+        None => indexed()?.filter(within).unwrap_or(begin),
+    };
+    Ok(Start { from: from.max(begin), rebuilds, sweeps: rebuilds || ours.is_none() })
+}
+
+fn old_enough(evidence: &Evidence<'_>) -> Option<PhysicalOffset> {
+    let limit = evidence.checkpoint.min_timestamp();
+    let is_old = |file: &&FileHead| file.timestamp.is_some_and(|time| 0 < time && time <= limit);
+    evidence.files.iter().rev().find(is_old).map(|file| file.start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three files of 100 bytes that begin at 100; the third one has no record yet.
+    const FILES: [FileHead; 3] = [
+        FileHead { start: PhysicalOffset(100), timestamp: Some(10_000) },
+        FileHead { start: PhysicalOffset(200), timestamp: Some(20_000) },
+        FileHead { start: PhysicalOffset(300), timestamp: None },
+    ];
+
+    /// Orderly stop, our offset, the checkpoint's times, end of the indexed; from, rebuilds, sweeps.
+    type Row = (bool, Option<u64>, i64, Option<u64>, u64, bool, bool);
+
+    const ROWS: [Row; 18] = [
+        // Stopped in order, checkpoint ours.
+        (true, Some(250), 0, None, 250, false, false),
+        (true, Some(400), 0, None, 400, false, false),
+        // … but the files before it, or all behind the log's beginning, are gone.
+        (true, Some(50), 0, None, 100, false, false),
+        // … but it lies behind the files: not the checkpoint of this log.
+        (true, Some(401), 0, Some(230), 230, false, true),
+        // Stopped in order, checkpoint another's.
+        (true, None, 90_000, Some(230), 230, false, true),
+        (true, None, 0, Some(400), 400, false, true),
+        (true, None, 90_000, None, 100, false, true),
+        (true, None, 90_000, Some(40), 100, false, true),
+        (true, None, 90_000, Some(401), 100, false, true),
+        // Stopped abruptly, checkpoint ours.
+        (false, Some(250), 90_000, Some(390), 250, true, true),
+        (false, Some(50), 0, None, 100, true, true),
+        // Stopped abruptly, checkpoint another's: 3 s before its times.
+        (false, None, 22_999, Some(390), 100, true, true),
+        (false, None, 23_000, Some(390), 200, true, true),
+        (false, None, 90_000, None, 200, true, true),
+        (false, Some(401), 23_000, None, 200, true, true),
+        // … no file is old enough.
+        (false, None, 12_999, None, 100, true, true),
+        // … or nobody knows.
+        (false, None, 0, None, 100, true, true),
+        (false, None, -1, None, 100, true, true),
+    ];
+
+    fn decide_row(row: &Row, files: &[FileHead], files_end: u64) -> Start {
+        let checkpoint = Checkpoint {
+            physic_msg_timestamp: row.2,
+            logics_msg_timestamp: row.2 + 500,
+            dispatched: row.1.map(PhysicalOffset),
+            ..Checkpoint::default()
+        };
+        let evidence = Evidence {
+            stopped_in_order: row.0,
+            checkpoint: &checkpoint,
+            files,
+            files_end: PhysicalOffset(files_end),
+        };
+        decide(&evidence, || Ok::<_, ()>(row.3.map(PhysicalOffset))).unwrap()
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        for row in &ROWS {
+            let want = Start { from: PhysicalOffset(row.4), rebuilds: row.5, sweeps: row.6 };
+            assert_eq!(decide_row(row, &FILES, 400), want, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_without_files_begins_at_its_end() {
+        for row in &ROWS {
+            assert_eq!(decide_row(row, &[], 0).from, PhysicalOffset(0), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_first_record_without_a_time_does_not_count() {
+        let files = [FileHead { start: PhysicalOffset(0), timestamp: Some(0) }, FILES[0]];
+        assert_eq!(decide_row(&ROWS[16], &files, 200).from, PhysicalOffset(0));
+        let row = (false, None, 13_000, None, 0, true, true);
+        assert_eq!(decide_row(&row, &files, 200).from, PhysicalOffset(100));
+    }
+}
