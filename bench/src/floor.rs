@@ -11,7 +11,6 @@
 //! topic gets TOPIC_NOT_EXIST, so that the load generator asks for its creation.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
