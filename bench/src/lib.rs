@@ -10,6 +10,7 @@
 //! | `args` | the command line |
 //! | `target` | brokers, topics and queues: found, and created where missing |
 //! | `send`, `pull`, `latency` | the modes: what is asked, and what an answer is worth |
+//! | `end_to_end` | the loop of a producer and a waiting consumer |
 //! | `message` | what messages look like |
 //! | `load` | one connection under load: window, intended times, answers |
 //! | `schedule`, `ticker` | the open loop: when each request is meant to leave |
@@ -23,6 +24,7 @@
 mod args;
 mod connections;
 mod coordinator;
+mod end_to_end;
 mod error;
 mod floor;
 mod latency;

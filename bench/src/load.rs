@@ -261,6 +261,11 @@ fn opaque_of(slot: usize, uses: usize, window: usize) -> i32 {
 mod tests {
     use std::num::NonZeroU64;
 
+    use futures_util::{SinkExt, StreamExt};
+    use gantry_codec::{Command, CommandCodec, response_code};
+    use tokio::io::DuplexStream;
+    use tokio_util::codec::Framed;
+
     use super::*;
 
     #[test]
@@ -325,5 +330,90 @@ mod tests {
         assert_eq!(issuer.next(now, Phase::WarmUp), Due::Now(now));
         issuer.advance(Phase::Measure);
         assert_eq!(issuer.next(now, Phase::Measure), Due::Never);
+    }
+
+    type Peer = Framed<DuplexStream, CommandCodec>;
+
+    /// Requests without content; each answer stands for two messages.
+    struct Plain;
+
+    impl Workload for Plain {
+        fn issue(&mut self, slot: usize, opaque: i32, out: &mut Vec<u8>) {
+            let mut request = Command::request(1000).with_ext("slot", slot);
+            request.opaque = opaque;
+            let mut frame = bytes::BytesMut::new();
+            request.encode(&mut frame);
+            out.extend_from_slice(&frame);
+        }
+
+        fn answered(&mut self, _slot: usize, answer: &FrameScan<'_>) -> Option<u64> {
+            (answer.code == response_code::SUCCESS).then_some(2)
+        }
+    }
+
+    fn start(window: usize, quota: Option<u64>) -> (Arc<Run>, Load<Plain>, Peer) {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let run = Arc::new(Run::new(Instant::now()));
+        run.enter(Phase::Measure);
+        let pace = Pace { window, schedule: None, quota };
+        let stream = BurstStream::new(Box::new(near));
+        let load = Load::new(stream, Plain, &pace, Arc::clone(&run)).expect("a timer");
+        (run, load, Framed::new(far, CommandCodec))
+    }
+
+    async fn receive(peer: &mut Peer) -> Command {
+        peer.next().await.expect("not closed").expect("a frame")
+    }
+
+    /// Whether nothing more comes although the loop had its turn.
+    async fn is_silent(peer: &mut Peer) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), peer.next()).await.is_err()
+    }
+
+    async fn answer(peer: &mut Peer, code: i32, request: &Command) {
+        peer.send(Command::response(code, request)).await.expect("sent");
+    }
+
+    #[tokio::test]
+    async fn exactly_the_window_is_outstanding() {
+        let (run, load, mut peer) = start(3, None);
+        let served = async move {
+            let mut outstanding = Vec::new();
+            for _ in 0..3 {
+                outstanding.push(receive(&mut peer).await);
+            }
+            assert!(is_silent(&mut peer).await, "the window is full");
+            for (code, request) in [response_code::SUCCESS, 2].into_iter().zip(&outstanding) {
+                answer(&mut peer, code, request).await;
+                let next = receive(&mut peer).await;
+                assert_eq!(next.ext.get("slot"), request.ext.get("slot"));
+                assert_ne!(next.opaque, request.opaque);
+                assert!(is_silent(&mut peer).await, "one answer lets one request go");
+            }
+            // An answer that comes twice, or to nobody, lets nothing go.
+            answer(&mut peer, response_code::SUCCESS, &outstanding[0]).await;
+            assert!(is_silent(&mut peer).await);
+            // With the peer's end of the pipe the connection ends.
+        };
+        let (tally, ()) = tokio::join!(load.run(), served);
+        assert_eq!(run.messages(), 2);
+        assert_eq!(tally.refused[&2].count, 1);
+        assert_eq!(tally.latency.summary().expect("two answers").count, 2);
+        assert_eq!(tally.unanswered, 3);
+        assert_eq!(tally.lost, ["closed by the peer"]);
+    }
+
+    #[tokio::test]
+    async fn a_quota_ends_the_loop_when_all_is_answered() {
+        let (run, load, mut peer) = start(2, Some(5));
+        let served = async {
+            for _ in 0..5 {
+                let request = receive(&mut peer).await;
+                answer(&mut peer, response_code::SUCCESS, &request).await;
+            }
+        };
+        let (tally, ()) = tokio::join!(load.run(), served);
+        assert!(tally.is_clean());
+        assert_eq!(run.messages(), 10);
     }
 }

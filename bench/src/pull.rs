@@ -67,6 +67,17 @@ pub fn stamp_pull(template: &FrameTemplate, opaque: i32, offset: i64, out: &mut 
     template.stamp(opaque, out).decimal(OFFSET, offset.unsigned_abs());
 }
 
+/// Whether an answer's code is one of a pull that went well, with messages or without.
+pub fn is_pulled(code: i32) -> bool {
+    matches!(
+        code,
+        response_code::SUCCESS
+            | response_code::PULL_NOT_FOUND
+            | response_code::PULL_RETRY_IMMEDIATELY
+            | response_code::PULL_OFFSET_MOVED
+    )
+}
+
 /// Pulls from queues in turn.
 struct Puller {
     templates: Arc<[FrameTemplate]>,
@@ -89,13 +100,7 @@ impl Workload for Puller {
     fn answered(&mut self, slot: usize, answer: &FrameScan<'_>) -> Option<u64> {
         let queues = self.templates.len();
         self.cursors[slot].follow(answer, queues);
-        match answer.code {
-            response_code::SUCCESS => count_records(answer.body),
-            response_code::PULL_NOT_FOUND
-            | response_code::PULL_RETRY_IMMEDIATELY
-            | response_code::PULL_OFFSET_MOVED => Some(0),
-            _ => None,
-        }
+        if is_pulled(answer.code) { count_records(answer.body) } else { None }
     }
 }
 
