@@ -255,6 +255,10 @@ impl<S: Service> Connection<S> {
 
 impl<S: Service> Logic for Connection<S> {
     const NAME: &'static str = "connection";
+
+    /// Having the hook is what matters: it makes the context go round its futures once more after
+    /// whatever put something into the outbox, so that the [`Writer`] sees it in the same wake-up.
+    fn drained(&mut self, _: &mut Ctx<Self>) {}
 }
 
 impl<S: Service> Drop for Connection<S> {
