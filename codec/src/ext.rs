@@ -9,7 +9,7 @@
 //! The number of fields is limited by [`EXT_FIELDS_MAX`], because the spans of very many empty
 //! fields would be larger than the header that brought them.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use bytestring::ByteString;
 
@@ -17,8 +17,8 @@ use bytestring::ByteString;
 pub const EXT_FIELDS_MAX: usize = 1024;
 /// Room made with the first field: enough for any header of the data path.
 const FIELDS_USUAL: usize = 16;
-/// Set in [`Span::start`] when the span lies in the scratch text.
-const IN_SCRATCH: u32 = 1 << 31;
+/// Set in the start of a [`Span`] that lies in the scratch text.
+const IN_SCRATCH: u64 = 1 << 31;
 
 /// See the module's text.
 #[derive(Clone, Default)]
@@ -35,17 +35,28 @@ struct Field {
     value: Span,
 }
 
-/// Where a text lies. Both texts are shorter than 2 GiB: a frame has 16 MiB at most.
+/// Where a text lies: its start in the upper half, its length in the lower. One number, so that a
+/// scanner's result stays in registers. Both texts are shorter than 2 GiB: a frame has 16 MiB at most.
 #[derive(Clone, Copy)]
-pub(crate) struct Span {
-    start: u32,
-    len: u32,
-}
+pub(crate) struct Span(u64);
 
 impl Span {
     /// A place in the received header.
     pub(crate) fn in_header(start: usize, end: usize) -> Self {
-        Self { start: start as u32, len: (end - start) as u32 }
+        Self((start as u64) << 32 | (end - start) as u64)
+    }
+
+    fn in_scratch(start: usize, end: usize) -> Self {
+        Self((start as u64 | IN_SCRATCH) << 32 | (end - start) as u64)
+    }
+
+    fn is_in_scratch(self) -> bool {
+        self.0 >> 32 & IN_SCRATCH != 0
+    }
+
+    fn range(self) -> Range<usize> {
+        let start = (self.0 >> 32 & !IN_SCRATCH) as usize;
+        start..start + self.0 as u32 as usize
     }
 }
 
@@ -108,14 +119,9 @@ impl ExtFields {
 
     /// Copies `text` into the scratch text.
     pub(crate) fn keep(&mut self, text: &str) -> Span {
-        self.keep_with(|scratch| scratch.push_str(text))
-    }
-
-    /// The span of what `write` appends to the scratch text.
-    pub(crate) fn keep_with(&mut self, write: impl FnOnce(&mut String)) -> Span {
         let start = self.scratch.len();
-        write(&mut self.scratch);
-        Span { start: start as u32 | IN_SCRATCH, len: (self.scratch.len() - start) as u32 }
+        self.scratch.push_str(text);
+        self.kept_since(start)
     }
 
     /// The scratch text, for a reader that unescapes piece by piece.
@@ -125,13 +131,13 @@ impl ExtFields {
 
     /// The span of everything in the scratch text from `start` on.
     pub(crate) fn kept_since(&self, start: usize) -> Span {
-        Span { start: start as u32 | IN_SCRATCH, len: (self.scratch.len() - start) as u32 }
+        Span::in_scratch(start, self.scratch.len())
     }
 
+    /// The text of a span.
     pub(crate) fn text(&self, span: Span) -> &str {
-        let text: &str = if span.start & IN_SCRATCH == 0 { &self.header } else { &self.scratch };
-        let start = (span.start & !IN_SCRATCH) as usize;
-        text.get(start..start + span.len as usize).unwrap_or_default()
+        let text: &str = if span.is_in_scratch() { &self.scratch } else { &self.header };
+        text.get(span.range()).unwrap_or_default()
     }
 
     fn add(&mut self, name: Span, value: Span) {
