@@ -114,9 +114,35 @@ macro_rules! numbers {
 
 numbers!(i32 i64 f64);
 
-/// The error for a value that does not parse.
-pub(crate) fn invalid(field: &'static str, value: &str) -> HeaderError {
+fn invalid(field: &'static str, value: &str) -> HeaderError {
     HeaderError::Invalid { field, value: excerpt(value) }
+}
+
+/// Which required fields have been there, for headers that are read in one pass over the fields: a
+/// bit for each, in the order of their names.
+pub(crate) struct Required {
+    names: &'static [&'static str],
+    seen: u16,
+}
+
+impl Required {
+    pub(crate) fn new(names: &'static [&'static str]) -> Self {
+        Self { names, seen: 0 }
+    }
+
+    /// Notes the field of this number and passes its value on.
+    pub(crate) fn seen<'a>(&mut self, number: u32, value: &'a str) -> &'a str {
+        self.seen |= 1 << number;
+        value
+    }
+
+    /// Whether all have been there.
+    pub(crate) fn check(&self) -> Result<(), HeaderError> {
+        match self.names.get(self.seen.trailing_ones() as usize) {
+            Some(field) => Err(HeaderError::Missing { field }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Declares header structs; see the module's text.

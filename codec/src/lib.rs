@@ -11,6 +11,7 @@
 //! | [`frame`] | length word, limits, splitting a buffer into frames |
 //! | [`command`], [`ext`] | one request or response, and its string fields |
 //! | `header_json`, `header_binary` | the two forms of a header |
+//! | `json_scan`, `json_text` | reading and writing pieces of JSON |
 //! | [`header`], [`requests`] | typed headers of the request codes |
 //! | [`reply`] | answers to sends and pulls, written without a command |
 //! | [`request_code`], [`response_code`] | the numbers |
@@ -38,6 +39,7 @@ pub mod frame;
 pub mod header;
 mod header_binary;
 mod header_json;
+mod json_scan;
 mod json_text;
 pub mod language;
 pub mod message_id;

@@ -3,7 +3,7 @@
 use crate::{
     command::Command,
     ext::{ExtFields, ExtValue},
-    header::{HeaderError, HeaderField, headers},
+    header::{HeaderError, HeaderField, Required, headers},
 };
 
 /// Bits of [`PullHeader::sys_flag`].
@@ -57,7 +57,7 @@ impl<'a> PullHeader<'a> {
     /// Reads the header of a pull request, in one pass over its fields.
     pub fn decode(cmd: &'a Command) -> Result<Self, HeaderError> {
         let mut header = Self::default();
-        let mut required = Required::default();
+        let mut required = Required::new(&REQUIRED);
         for (name, value) in cmd.ext.iter() {
             match name {
                 "consumerGroup" => header.consumer_group = required.seen(0, value),
@@ -134,35 +134,18 @@ fn push_some(value: Option<impl ExtValue>, name: &'static str, ext: &mut ExtFiel
     }
 }
 
-/// Which of the required fields have been there, one bit each in the order of [`Self::NAMES`].
-#[derive(Default)]
-struct Required(u16);
-
-impl Required {
-    const NAMES: [&'static str; 9] = [
-        "consumerGroup",
-        "topic",
-        "queueId",
-        "queueOffset",
-        "maxMsgNums",
-        "sysFlag",
-        "commitOffset",
-        "suspendTimeoutMillis",
-        "subVersion",
-    ];
-
-    fn seen<'a>(&mut self, bit: u32, value: &'a str) -> &'a str {
-        self.0 |= 1 << bit;
-        value
-    }
-
-    fn check(&self) -> Result<(), HeaderError> {
-        match Self::NAMES.get(self.0.trailing_ones() as usize) {
-            Some(field) => Err(HeaderError::Missing { field }),
-            None => Ok(()),
-        }
-    }
-}
+/// The required fields of a pull.
+const REQUIRED: [&str; 9] = [
+    "consumerGroup",
+    "topic",
+    "queueId",
+    "queueOffset",
+    "maxMsgNums",
+    "sysFlag",
+    "commitOffset",
+    "suspendTimeoutMillis",
+    "subVersion",
+];
 
 headers! {
     /// What a consumer reads from the answer to its pull.

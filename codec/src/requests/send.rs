@@ -3,7 +3,7 @@
 use crate::{
     command::Command,
     ext::{ExtFields, ExtValue},
-    header::{HeaderError, headers, invalid},
+    header::{HeaderError, HeaderField, Required, headers},
     request_code::{SEND_MESSAGE, SEND_REPLY_MESSAGE},
 };
 
@@ -47,85 +47,50 @@ pub struct SendHeader<'a> {
     pub batch: bool,
 }
 
-/// Required fields, one bit each.
-mod seen {
-    pub const PRODUCER_GROUP: u16 = 1;
-    pub const TOPIC: u16 = 1 << 1;
-    pub const DEFAULT_TOPIC: u16 = 1 << 2;
-    pub const DEFAULT_TOPIC_QUEUE_NUMS: u16 = 1 << 3;
-    pub const QUEUE_ID: u16 = 1 << 4;
-    pub const SYS_FLAG: u16 = 1 << 5;
-    pub const BORN_TIMESTAMP: u16 = 1 << 6;
-    pub const FLAG: u16 = 1 << 7;
-    /// In the order of the bits.
-    pub const NAMES: [&str; 8] = [
-        "producerGroup",
-        "topic",
-        "defaultTopic",
-        "defaultTopicQueueNums",
-        "queueId",
-        "sysFlag",
-        "bornTimestamp",
-        "flag",
-    ];
-}
-
 impl<'a> SendHeader<'a> {
     /// Reads the header of a send request, in one pass over its fields.
     pub fn decode(cmd: &'a Command) -> Result<Self, HeaderError> {
         let mut header = Self::default();
-        let mut seen = 0;
-        if matches!(cmd.code, SEND_MESSAGE | SEND_REPLY_MESSAGE) {
-            for (name, value) in cmd.ext.iter() {
-                seen |= header.take(short_name(name), value)?;
-            }
-        } else {
-            for (name, value) in cmd.ext.iter() {
-                if let [letter] = name.as_bytes() {
-                    seen |= header.take(*letter, value)?;
-                }
-            }
+        let mut required = Required::new(&REQUIRED);
+        let long = matches!(cmd.code, SEND_MESSAGE | SEND_REPLY_MESSAGE);
+        for (name, value) in cmd.ext.iter() {
+            let letter = match name.as_bytes() {
+                _ if long => short_name(name),
+                [letter] => *letter,
+                _ => continue,
+            };
+            header.take(letter, value, &mut required)?;
         }
-        match seen::NAMES.get(seen.trailing_ones() as usize) {
-            Some(field) => Err(HeaderError::Missing { field }),
-            None => Ok(header),
-        }
+        required.check()?;
+        Ok(header)
     }
 
-    /// Takes one field; the bit of a required one.
-    fn take(&mut self, letter: u8, value: &'a str) -> Result<u16, HeaderError> {
+    fn take(
+        &mut self,
+        letter: u8,
+        value: &'a str,
+        required: &mut Required,
+    ) -> Result<(), HeaderError> {
         match letter {
-            b'a' => return Ok(set(&mut self.producer_group, value, seen::PRODUCER_GROUP)),
-            b'b' => return Ok(set(&mut self.topic, value, seen::TOPIC)),
-            b'c' => return Ok(set(&mut self.default_topic, value, seen::DEFAULT_TOPIC)),
+            b'a' => self.producer_group = required.seen(0, value),
+            b'b' => self.topic = required.seen(1, value),
+            b'c' => self.default_topic = required.seen(2, value),
             b'd' => {
-                self.default_topic_queue_nums = number("defaultTopicQueueNums", value)?;
-                return Ok(seen::DEFAULT_TOPIC_QUEUE_NUMS);
+                let value = required.seen(3, value);
+                self.default_topic_queue_nums = i32::parse("defaultTopicQueueNums", value)?;
             }
-            b'e' => {
-                self.queue_id = number("queueId", value)?;
-                return Ok(seen::QUEUE_ID);
-            }
-            b'f' => {
-                self.sys_flag = number("sysFlag", value)?;
-                return Ok(seen::SYS_FLAG);
-            }
-            b'g' => {
-                self.born_timestamp = number("bornTimestamp", value)?;
-                return Ok(seen::BORN_TIMESTAMP);
-            }
-            b'h' => {
-                self.flag = number("flag", value)?;
-                return Ok(seen::FLAG);
-            }
+            b'e' => self.queue_id = i32::parse("queueId", required.seen(4, value))?,
+            b'f' => self.sys_flag = i32::parse("sysFlag", required.seen(5, value))?,
+            b'g' => self.born_timestamp = i64::parse("bornTimestamp", required.seen(6, value))?,
+            b'h' => self.flag = i32::parse("flag", required.seen(7, value))?,
             b'i' => self.properties = value,
-            b'j' => self.reconsume_times = number("reconsumeTimes", value)?,
-            b'k' => self.unit_mode = boolean(value),
-            b'l' => self.max_reconsume_times = Some(number("maxReconsumeTimes", value)?),
-            b'm' => self.batch = boolean(value),
+            b'j' => self.reconsume_times = i32::parse("reconsumeTimes", value)?,
+            b'k' => self.unit_mode = bool::parse("unitMode", value)?,
+            b'l' => self.max_reconsume_times = Some(i32::parse("maxReconsumeTimes", value)?),
+            b'm' => self.batch = bool::parse("batch", value)?,
             _ => {}
         }
-        Ok(0)
+        Ok(())
     }
 
     /// Adds the fields with names of one letter.
@@ -157,18 +122,17 @@ impl<'a> SendHeader<'a> {
     }
 }
 
-fn set<'a>(place: &mut &'a str, value: &'a str, bit: u16) -> u16 {
-    *place = value;
-    bit
-}
-
-fn number<T: std::str::FromStr>(field: &'static str, value: &str) -> Result<T, HeaderError> {
-    value.parse().map_err(|_| invalid(field, value))
-}
-
-fn boolean(value: &str) -> bool {
-    value.eq_ignore_ascii_case("true")
-}
+/// The required fields of a send: the first of [`NAMES`].
+const REQUIRED: [&str; 8] = [
+    "producerGroup",
+    "topic",
+    "defaultTopic",
+    "defaultTopicQueueNums",
+    "queueId",
+    "sysFlag",
+    "bornTimestamp",
+    "flag",
+];
 
 const NAMES: [(&str, &str); 13] = [
     ("a", "producerGroup"),
