@@ -9,7 +9,7 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
-//! | `flush`, `files` | what blocks on the disk: flusher; allocator, offsets, group table |
+//! | `flush`, `files`, `metadata` | what blocks on the disk: flusher; allocator; offsets, group table |
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -505,7 +505,7 @@ impl Start<'_> {
             control: ControlConfig {
                 broker_name: identity.broker_name.as_str().into(),
                 broker_addr: advertised.to_string().into(),
-                server_side_reset: false,
+                server_side_reset: true,
                 check_expression: None,
             },
             groups: GroupsConfig {
@@ -515,7 +515,7 @@ impl Start<'_> {
                 place: dispatch_place(),
             },
             offsets_interval: groups.flush_consumer_offset_interval,
-            file_place: Place::named("files"),
+            file_place: Place::named("metadata"),
         };
         let retry_topics = RetryTopicMaker { table: facts.topics.clone(), topics: topics.clone() };
         let around = Surroundings {

@@ -1,5 +1,7 @@
 //! The language of a peer, as it names itself in each header.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 macro_rules! languages {
     ($($(#[$doc:meta])* $variant:ident = $number:literal $name:literal,)*) => {
         /// See the module's text. Numbers are those of the binary header, names those of JSON.
@@ -72,6 +74,20 @@ impl Language {
     /// The number in a binary header.
     pub fn number(self) -> u8 {
         self as u8
+    }
+}
+
+/// By name, as in the bodies that list clients.
+impl Serialize for Language {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Language {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let name = Option::<String>::deserialize(input)?;
+        Ok(name.map_or(Self::Other, |name| Self::from_name(&name)))
     }
 }
 

@@ -4,11 +4,11 @@
 //! same queues. A port keeps the last one per queue and sends them as one [`CommitBurst`] when the
 //! connection's burst ends.
 //!
-//! Order: a client that reads its offset must find what it committed before on the same connection.
-//! If the port has gathered nothing and none of its bursts is under way, the published view holds all
-//! of it and answers without a message. Otherwise the question follows the commits through the
-//! actor's mailbox. Bursts under way are counted by [`Ticket`]s; one that dies with its message counts
-//! as done, since nothing more will come of it.
+//! Order: a client that reads its offset must find what was committed before, also on another
+//! connection: a consumer that takes over from one that has just ended asks within a millisecond of
+//! its last commit. So a question follows the commits through the actor's mailbox; questions are
+//! few, one per queue and rebalancing. Bursts under way are counted by [`Ticket`]s; one that dies with
+//! its message counts as done, since nothing more will come of it.
 //!
 //! With several bursts under way (the actor is waiting for its disk) the port goes on gathering
 //! instead of sending, so what one connection can have under way is bounded.
@@ -54,13 +54,8 @@ impl Drop for Ticket {
     }
 }
 
-/// A committed offset, if there is one: known now, or once the actor has caught up.
-pub enum Committed {
-    /// The published view knows.
-    Now(Option<i64>),
-    /// Commits are under way; the actor answers behind them.
-    Later(LocalBoxFuture<'static, Result<Option<i64>, MailboxError>>),
-}
+/// A committed offset, if there is one.
+pub type Committed = LocalBoxFuture<'static, Result<Option<i64>, MailboxError>>;
 
 /// See the module's text.
 pub struct OffsetsPort {
@@ -111,14 +106,11 @@ impl OffsetsPort {
         Box::pin(sent)
     }
 
-    /// The committed offset, this port's own commits included.
+    /// The committed offset, all commits that any connection sent before included.
     pub fn committed(&mut self, group: &str, topic: &str, queue_id: i32) -> Committed {
-        if self.gathered.is_empty() && self.under_way.load(Ordering::Acquire) == 0 {
-            return Committed::Now(self.view.get(group, topic, queue_id));
-        }
         self.send_all();
         let (group, topic) = (self.name(group), self.name(topic));
-        Committed::Later(Box::pin(self.actor.send(OffsetOf { group, topic, queue_id })))
+        Box::pin(self.actor.send(OffsetOf { group, topic, queue_id }))
     }
 
     /// The answer to a pull tells the client of the reset that the view showed.

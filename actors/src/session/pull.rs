@@ -79,9 +79,16 @@ impl Session {
     fn try_pull(&mut self, cmd: &Command, out: &mut Outbox) -> Result<(), Detour> {
         let header = PullHeader::decode(cmd).map_err(PullRefusal::Header)?;
         let request = self.check_pull(cmd, &header)?;
+        let (group, topic, queue) = (header.consumer_group, header.topic, header.queue_id);
+        let reset = self.control.offsets.view().pending_reset(group, topic, queue);
+        if let Some(offset) = reset {
+            // An administrator has moved the group: told once, instead of committing and reading.
+            self.control.offsets.reset_delivered(group, topic, queue);
+            answer_reset(&request, offset, out);
+            return Ok(());
+        }
         if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-            let (group, topic) = (header.consumer_group, header.topic);
-            self.control.offsets.commit(group, topic, header.queue_id, header.commit_offset);
+            self.control.offsets.commit(group, topic, queue, header.commit_offset);
         }
         if cmd.is_oneway() {
             return Ok(());
@@ -228,6 +235,22 @@ impl Session {
             }
         }
     }
+}
+
+/// Tells the client where its group has been moved to.
+fn answer_reset(request: &PullRequest, offset: i64, out: &mut Outbox) {
+    let (min, max) = request.slot.range();
+    let reply = PullReply {
+        opaque: request.opaque,
+        code: rs::PULL_OFFSET_MOVED,
+        remark: "OFFSET_RESET",
+        serialize_type: request.serialize_type,
+        suggest_which_broker_id: 0,
+        next_begin_offset: offset,
+        min_offset: min as i64,
+        max_offset: max as i64,
+    };
+    reply.encode_head(0, out.buffer());
 }
 
 /// The response code of a read (wire.md 2.4).

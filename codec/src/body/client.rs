@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{MessageQueue, MessageQueueMap, SubscriptionData, null_as_default};
 use crate::Language;
@@ -243,19 +243,6 @@ pub struct ClientConnection {
     pub language: Language,
     /// Its version.
     pub version: i32,
-}
-
-impl Serialize for Language {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for Language {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        let name = Option::<String>::deserialize(input)?;
-        Ok(name.map_or(Self::Other, |name| Self::from_name(&name)))
-    }
 }
 
 /// The answer to GET_CONSUMER_CONNECTION_LIST.

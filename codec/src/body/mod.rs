@@ -26,9 +26,14 @@ pub use stats::*;
 
 /// Compact standard JSON.
 ///
-/// The bodies of this module hold nothing that JSON cannot express.
+/// # Panics
+/// If the body cannot be expressed in JSON; those of this module can.
+#[cfg_attr(
+    not(test),
+    expect(clippy::expect_used, reason = "a matter of the type, not of its content")
+)]
 pub fn to_json(body: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).unwrap_or_default()
+    serde_json::to_vec(body).expect("the body's type is expressible in JSON")
 }
 
 /// A null is what a missing member is; Java leaves nulls out, Go writes them for empty lists.

@@ -130,7 +130,9 @@ fn topic_line(topic: &TopicConfig) -> io::Result<String> {
         TopicFilterType::SingleTag => "SINGLE_TAG",
         TopicFilterType::MultiTag => "MULTI_TAG",
     };
-    Ok(format!("{topic_name} {read_queue_nums} {write_queue_nums} {perm} {filter} {attributes}"))
+    let line = format!("{topic_name} {read_queue_nums} {write_queue_nums} {perm} {filter}");
+    // Name servers of 4.x take exactly five words.
+    Ok(if topic.attributes.is_empty() { line } else { format!("{line} {attributes}") })
 }
 
 fn parse_topic(line: &str) -> Option<TopicConfig> {

@@ -13,7 +13,6 @@ use crate::{
     group::{
         facts::QueueFacts,
         offsets::{AllOffsets, CloneOffsets},
-        offsets_port::Committed,
     },
     net::{ConnectionHandle, Outcome},
 };
@@ -27,20 +26,16 @@ impl ControlSession {
         };
         let (group, topic) = (&header.consumer_group, &header.topic);
         let facts = self.control.0.facts.clone();
-        match self.offsets.committed(group, topic, header.queue_id) {
-            Committed::Now(stored) => now(&cmd, answer(&cmd, &header, stored, &*facts)),
-            Committed::Later(asked) => {
-                let conn = conn.clone();
-                later(cmd, async move |cmd| match asked.await {
-                    Ok(stored) => answer(cmd, &header, stored, &*facts),
-                    Err(_) => {
-                        // Any code in an answer makes old clients skip to the end of the queue.
-                        conn.close("offset query lost by an internal failure");
-                        std::future::pending().await
-                    }
-                })
+        let asked = self.offsets.committed(group, topic, header.queue_id);
+        let conn = conn.clone();
+        later(cmd, async move |cmd| match asked.await {
+            Ok(stored) => answer(cmd, &header, stored, &*facts),
+            Err(_) => {
+                // Any code in an answer makes old clients skip to the end of the queue.
+                conn.close("offset query lost by an internal failure");
+                std::future::pending().await
             }
-        }
+        })
     }
 
     /// UPDATE_CONSUMER_OFFSET (15). One-way updates are gathered; the others are answered once every
