@@ -7,8 +7,8 @@ use std::{hint::black_box, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use gantry_codec::{
-    BatchMessages, Command, PullHeader, PullReply, Record, SendHeader, SendReply, SerializeType,
-    batch, body_crc, record,
+    BatchMessages, Command, OffsetMessageId, PullHeader, PullReply, Record, SendHeader, SendReply,
+    SerializeType, batch, body_crc, record,
 };
 
 const ROUNDS: u32 = 30;
@@ -136,6 +136,13 @@ fn records() {
         properties: "KEYS\u{1}order-12345\u{2}UNIQ_KEY\u{1}7F00000100002A9F18B4AAC20F8A0001\u{2}",
     };
     let mut out = vec![0; record.encoded_len()];
+    let id = OffsetMessageId { host: record.store_host, offset: 1 << 30 };
+    let mut text = String::with_capacity(64);
+    time("write a message id", || {
+        text.clear();
+        id.push_to(&mut text);
+        text.len()
+    });
     time("CRC of 128 bytes", || body_crc(black_box(&body)));
     time("write a record", || record.write_to(&mut out));
     time("read a record", || Record::decode(&out).map(|record| record.queue_id));

@@ -15,7 +15,11 @@ use gantry_codec::{
     },
     fastjson, properties,
     record::{decode_head, sys_flag},
-    requests::{offset::QueryConsumerOffsetHeader, send::SendResponse},
+    requests::{
+        offset::{QueryConsumerOffsetHeader, UpdateConsumerOffsetHeader},
+        route::RouteHeader,
+        send::SendResponse,
+    },
 };
 use tokio_util::codec::Decoder;
 
@@ -161,6 +165,61 @@ fn responses() {
         assert_eq!(header.region.as_deref(), Some("DefaultRegion"));
         assert_eq!(header.trace_on, Some(true));
     });
+}
+
+/// A frame of the Go client.
+fn go(name: &str) -> Command {
+    let frame = file("go-2.1.2", &format!("{name}.frame"));
+    let command = Command::decode(Bytes::from(frame.clone())).expect(name);
+    assert_eq!((command.language, command.version), (Language::Go, 317));
+    assert_eq!((command.flag, command.remark.as_deref()), (0, Some("")));
+    splits(&frame, &command);
+    command
+}
+
+#[test]
+fn sends_of_go() {
+    let command = go("send_v1");
+    assert_eq!((command.code, &command.body[..]), (10, &b"body 0"[..]));
+    let header = SendHeader::decode(&command).unwrap();
+    assert_eq!((header.topic, header.queue_id, header.batch), ("golden", 0, false));
+    assert_eq!(header.max_reconsume_times, Some(0));
+    assert_eq!(properties::get(header.properties, "quoted"), Some("a \"b\" \\ c / d\n\té😀<&>"));
+
+    let command = go("send_batch");
+    assert_eq!(command.code, 320);
+    assert!(SendHeader::decode(&command).unwrap().batch);
+    let messages: Vec<_> = BatchMessages::new(&command.body).map(Result::unwrap).collect();
+    assert_eq!(messages.len(), 3);
+    assert_eq!(properties::get(messages[2].properties, "KEYS"), Some("k2"));
+}
+
+#[test]
+fn consumers_of_go() {
+    let beat: HeartbeatData = fastjson::from_slice(&go("heartbeat").body).unwrap();
+    let consumer = &beat.consumer_data_set[0];
+    assert_eq!(consumer.consume_type, ConsumeType::Passively);
+    assert_eq!(consumer.message_model, MessageModel::Clustering);
+    assert_eq!(consumer.consume_from_where, ConsumeFromWhere::LastOffset);
+    let subscriptions = &consumer.subscription_data_set;
+    let mut subscription = subscriptions.iter().find(|s| s.topic == "golden").unwrap().clone();
+    subscription.normalize();
+    assert!(subscription.matches(properties::tag_hash("TagA")));
+    assert!(!subscription.matches(properties::tag_hash("TagC")));
+
+    let command = go("pull");
+    let pull = PullHeader::decode(&command).unwrap();
+    assert_eq!((pull.consumer_group, pull.queue_offset, pull.sys_flag), ("consumers", 5, 3));
+    let command = go("query_offset");
+    let query = QueryConsumerOffsetHeader::decode(&command.ext).unwrap();
+    assert_eq!((query.topic.as_str(), query.queue_id), ("golden", 0));
+    let command = go("update_offset");
+    let update = UpdateConsumerOffsetHeader::decode(&command.ext).unwrap();
+    assert_eq!((update.topic.as_str(), update.commit_offset), ("%RETRY%consumers", 5));
+    assert!(!command.is_oneway(), "Go sets no flag, though it waits for no answer");
+    let command = go("route");
+    let route = RouteHeader::decode(&command.ext).unwrap();
+    assert_eq!((route.topic.as_str(), route.accept_standard_json_only), ("golden", false));
 }
 
 #[test]

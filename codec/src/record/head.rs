@@ -17,7 +17,7 @@ pub struct RecordHead {
     pub total_size: u32,
     /// [`RECORD_MAGIC_V1`] or [`RECORD_MAGIC_V2`].
     pub magic: u32,
-    /// See [`body_crc`].
+    /// See [`super::body_crc`].
     pub body_crc: u32,
     /// The queue.
     pub queue_id: i32,
