@@ -24,9 +24,7 @@ use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
     Clock, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store, StoreConfig,
 };
-use gantry_supervisor::{
-    ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict,
-};
+use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
 use thiserror::Error;
 
@@ -436,8 +434,7 @@ impl Start<'_> {
         let (table, queues) = (table.clone(), queues.clone());
         let (log, logger) = (self.log.clone(), self.child_log("topics"));
         let spec = ChildSpec::new("topics", Policy::RestartFromDisk, move |_| {
-            let catalog =
-                Catalog::open(config.clone(), path.clone(), disk.clone(), clock.clone());
+            let catalog = Catalog::open(config.clone(), path.clone(), disk.clone(), clock.clone());
             let parts = TopicsParts {
                 tree: topic_tree.clone(),
                 queues: queues.clone(),

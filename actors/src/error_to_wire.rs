@@ -177,10 +177,9 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
             rs::SUBSCRIPTION_GROUP_NOT_EXIST,
             format!("subscription group not exist, {group} {APPLY_TOPIC_HINT}"),
         ),
-        SendRefusal::Transactions => (
-            rs::NO_PERMISSION,
-            "the broker sending transaction message is forbidden".to_owned(),
-        ),
+        SendRefusal::Transactions => {
+            (rs::NO_PERMISSION, "the broker sending transaction message is forbidden".to_owned())
+        }
         SendRefusal::Timers => (
             rs::SYSTEM_ERROR,
             "accurate timer message is not enabled, timerWheelEnable is false".to_owned(),
@@ -189,13 +188,13 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
             rs::MESSAGE_ILLEGAL,
             "a batch must not be delayed nor be sent to a retry topic".to_owned(),
         ),
-        SendRefusal::EmptyBatch => {
-            (rs::MESSAGE_ILLEGAL, "the batch holds no message".to_owned())
-        }
+        SendRefusal::EmptyBatch => (rs::MESSAGE_ILLEGAL, "the batch holds no message".to_owned()),
         SendRefusal::Batch(e) => (rs::MESSAGE_ILLEGAL, format!("the batch cannot be read: {e}")),
         SendRefusal::BodyTooLarge { len, max } => (
             rs::MESSAGE_ILLEGAL,
-            format!("the message is illegal, maybe msg body of {len} bytes over the limit of {max}"),
+            format!(
+                "the message is illegal, maybe msg body of {len} bytes over the limit of {max}"
+            ),
         ),
         SendRefusal::PropertiesTooLarge { len, max } => (
             rs::MESSAGE_ILLEGAL,
@@ -218,12 +217,19 @@ fn queue_id(asked: i32, view: &TopicView) -> String {
 }
 
 /// A send that the appender did not store, straight into `out`.
-pub fn refused_append(send: &Send, result: &SendResult, config: &SessionConfig, out: &mut BytesMut) {
+pub fn refused_append(
+    send: &Send,
+    result: &SendResult,
+    config: &SessionConfig,
+    out: &mut BytesMut,
+) {
     let (code, remark) = match result {
         SendResult::QueueGone => {
             (rs::TOPIC_NOT_EXIST, format!("topic[{}] has been deleted", send.slot.topic))
         }
-        SendResult::TooLarge(why) => (rs::MESSAGE_ILLEGAL, format!("the message is illegal, {why}")),
+        SendResult::TooLarge(why) => {
+            (rs::MESSAGE_ILLEGAL, format!("the message is illegal, {why}"))
+        }
         SendResult::Refused(why) => {
             (rs::SERVICE_NOT_AVAILABLE, format!("service not available now. {why}"))
         }

@@ -365,6 +365,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "two threads are what this test is about")]
     fn a_reader_on_another_thread_sees_whole_publications() {
         let segment = segment(1 << 16);
         let reader = {

@@ -67,10 +67,7 @@ impl Receive<Allocate> for Allocator {
                 if !std::mem::replace(&mut self.failing, true) {
                     error!(self.log, "log file cannot be made"; "start" => start.0, "error" => %e);
                 }
-                ctx.notify_later(
-                    Allocate { start, reply_to: order.reply_to.clone() },
-                    RETRY_AFTER,
-                );
+                ctx.notify_later(Allocate { start, reply_to: order.reply_to.clone() }, RETRY_AFTER);
                 Err(why)
             }
         };

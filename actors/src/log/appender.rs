@@ -75,6 +75,7 @@ struct Round {
     number: u64,
     bytes: usize,
     messages: usize,
+    #[expect(clippy::vec_box, reason = "the boxes came through a mailbox and leave through one")]
     batches: Vec<Box<SendBatch>>,
 }
 
@@ -109,7 +110,8 @@ impl Appender {
         match self.write(&mut batch, me) {
             Ok(()) => {
                 self.round.batches.push(batch);
-                if self.round.bytes >= ROUND_BYTES_MAX || self.round.messages >= ROUND_MESSAGES_MAX {
+                if self.round.bytes >= ROUND_BYTES_MAX || self.round.messages >= ROUND_MESSAGES_MAX
+                {
                     self.end_round();
                 }
             }

@@ -12,11 +12,7 @@ use gantry_codec::frame::SerializeType;
 use gantry_storage::PhysicalOffset;
 use gantry_supervisor::Permit;
 
-use crate::{
-    net::Deliver,
-    session::SessionEvent,
-    topic::QueueSlot,
-};
+use crate::{net::Deliver, session::SessionEvent, topic::QueueSlot};
 
 /// Sends of one burst of one connection, for the appender.
 #[derive(Message)]

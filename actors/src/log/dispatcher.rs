@@ -15,7 +15,9 @@ use std::sync::{
 };
 
 use actix::{AsyncContext, Message};
-use gantry_storage::{CommitLog, DispatchEntry, DispatchReader, IndexEntry, PhysicalOffset, QueueOffset};
+use gantry_storage::{
+    CommitLog, DispatchEntry, DispatchReader, IndexEntry, PhysicalOffset, QueueOffset,
+};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply};
 use slog::{Logger, error, info};
 
@@ -112,7 +114,8 @@ impl Round {
         match self.batches.get_mut(place) {
             Some((_, batch)) => batch.entries.push(index),
             None => {
-                let batch = IndexBatch { first: entry.queue_offset, entries: vec![index], again: false };
+                let batch =
+                    IndexBatch { first: entry.queue_offset, entries: vec![index], again: false };
                 self.batches.push((slot.clone(), batch));
             }
         }
@@ -203,11 +206,8 @@ impl Dispatcher {
                 break;
             }
         }
-        let batch = batch.unwrap_or(IndexBatch {
-            first: QueueOffset(0),
-            entries: Vec::new(),
-            again: true,
-        });
+        let batch =
+            batch.unwrap_or(IndexBatch { first: QueueOffset(0), entries: Vec::new(), again: true });
         order.slot.actor().do_send(batch);
     }
 }

@@ -42,18 +42,14 @@ pub struct Flusher {
     flusher: LogFlusher,
     state: Arc<LogState>,
     interval: Duration,
+    #[expect(clippy::vec_box, reason = "the boxes came through a mailbox and leave through one")]
     waiting: Vec<Box<SendBatch>>,
     log: Logger,
 }
 
 impl Flusher {
     /// Flushes through `flusher`, on its own account every `interval`.
-    pub fn new(
-        flusher: LogFlusher,
-        state: Arc<LogState>,
-        interval: Duration,
-        log: Logger,
-    ) -> Self {
+    pub fn new(flusher: LogFlusher, state: Arc<LogState>, interval: Duration, log: Logger) -> Self {
         Self { flusher, state, interval, waiting: Vec::new(), log }
     }
 

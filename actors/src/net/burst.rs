@@ -162,10 +162,7 @@ impl BurstReader {
         !matches!(frame::complete_frames(&self.buffer, 1), Ok(c) if c.frames == 0)
     }
 
-    fn end_with(
-        &mut self,
-        error: Option<ReadError>,
-    ) -> Poll<Option<Result<Burst, ReadError>>> {
+    fn end_with(&mut self, error: Option<ReadError>) -> Poll<Option<Result<Burst, ReadError>>> {
         self.ended = true;
         self.buffer = BytesMut::new();
         Poll::Ready(error.map(Err))
@@ -217,10 +214,10 @@ mod tests {
         let (mut bursts, _gate) = reader(near);
         let whole = frame_of(1, 4 << 20);
         let sent = whole.clone();
-        let writer = tokio::spawn(async move { far.write_all(&sent).await });
-        let burst = bursts.next().await.unwrap().unwrap();
-        assert_eq!(burst.bytes, whole);
-        writer.await.unwrap().unwrap();
+        let written = async move { far.write_all(&sent).await.map(|()| far) };
+        let (burst, written) = tokio::join!(bursts.next(), written);
+        written.unwrap();
+        assert_eq!(burst.unwrap().unwrap().bytes, whole);
     }
 
     #[tokio::test]

@@ -128,12 +128,8 @@ impl<S: Service> Connection<S> {
         let now = Instant::now();
         let traffic = Rc::new(RefCell::new(Traffic { last_read: now, last_write: now }));
         Shell::<Self>::attach_stream(ctx, BurstReader::new(stream.clone(), gate.clone()));
-        let writer = Writer {
-            stream,
-            outbox: outbox.clone(),
-            traffic: traffic.clone(),
-            gate: gate.clone(),
-        };
+        let writer =
+            Writer { stream, outbox: outbox.clone(), traffic: traffic.clone(), gate: gate.clone() };
         ctx.spawn(writer);
         ctx.after(limits.tick(), Self::tick);
         debug!(log, "connection opened");
@@ -257,7 +253,7 @@ impl<S: Service> Logic for Connection<S> {
     const NAME: &'static str = "connection";
 
     /// Having the hook is what matters: it makes the context go round its futures once more after
-    /// whatever put something into the outbox, so that the [`Writer`] sees it in the same wake-up.
+    /// whatever put something into the outbox, so that the `Writer` sees it in the same wake-up.
     fn drained(&mut self, _: &mut Ctx<Self>) {}
 }
 

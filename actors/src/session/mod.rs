@@ -1,8 +1,8 @@
 //! The broker's [`Service`]: what the requests of one connection mean.
 //!
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
-//! [`send`] prepares messages and hands one batch per burst to the appender, [`pull`] reads the
-//! published views and answers from the mapped log, [`lookup`] answers offset and message queries.
+//! `send` prepares messages and hands one batch per burst to the appender, `pull` reads the
+//! published views and answers from the mapped log, `lookup` answers offset and message queries.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
 //!
@@ -50,6 +50,7 @@ pub struct Session {
     /// What this burst has gathered so far.
     batch: Box<SendBatch>,
     /// Batches that came back empty and are used again.
+    #[expect(clippy::vec_box, reason = "the boxes came through a mailbox and leave through one")]
     spare_batches: Vec<Box<SendBatch>>,
     /// Bytes of bodies that the appender has not answered yet.
     held_bytes: usize,

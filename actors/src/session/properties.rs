@@ -76,7 +76,9 @@ mod tests {
 
     #[test]
     fn odd_strings_are_no_reason_to_fail() {
-        for text in ["", "\u{2}", "\u{1}", "DELAY\u{1}x\u{2}", "UNIQ_KEY\u{1}\u{2}", "a\u{1}b\u{1}c\u{2}"] {
+        for text in
+            ["", "\u{2}", "\u{1}", "DELAY\u{1}x\u{2}", "UNIQ_KEY\u{1}\u{2}", "a\u{1}b\u{1}c\u{2}"]
+        {
             assert_eq!(Scan::of(text), Scan::default(), "{text:?}");
         }
     }

@@ -8,9 +8,8 @@
 use std::{sync::Arc, time::Duration};
 
 use gantry_codec::{
-    Command, PullHeader, PullReply, SerializeType,
-    body::SubscriptionData,
-    filter, response_code as rs,
+    Command, PullHeader, PullReply, SerializeType, body::SubscriptionData, filter,
+    response_code as rs,
 };
 use gantry_storage::{IndexEntry, PullLimits, PullOutcome, PullStatus, QueueOffset, pull};
 use tokio::time::Instant;

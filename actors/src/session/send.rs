@@ -8,8 +8,8 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use gantry_codec::{
-    BatchMessages, Command, IdText, OffsetMessageId, SendHeader, SendReply,
-    properties as names, response_code as rs,
+    BatchMessages, Command, IdText, OffsetMessageId, SendHeader, SendReply, properties as names,
+    response_code as rs,
 };
 
 use super::{Session, properties::Scan};
@@ -72,9 +72,7 @@ impl Session {
         Outcome::Again(Box::pin(async move {
             match shared.topics_root.send(order).await {
                 Ok(Ok(())) => Ok(cmd),
-                Ok(Err(e)) => {
-                    Err(error_to_wire::refused_send(&cmd, &e.into(), &shared.config))
-                }
+                Ok(Err(e)) => Err(error_to_wire::refused_send(&cmd, &e.into(), &shared.config)),
                 Err(_) => Err(error_to_wire::lost(&cmd)),
             }
         }))
@@ -104,7 +102,7 @@ impl Session {
         };
         let config = &view.config;
         let queues = config.write_queue_nums.max(config.read_queue_nums);
-        if header.queue_id >= queues as i32 {
+        if header.queue_id >= queues {
             return Err(SendRefusal::QueueId { asked: header.queue_id, view }.into());
         }
         let scan = Scan::of(header.properties);
@@ -124,9 +122,10 @@ impl Session {
         let reconsume_times = header.reconsume_times;
         if retry && self.exhausted(cmd, &header)? {
             let dlq = format!("{DLQ_PREFIX}{}", &header.topic[RETRY_PREFIX.len()..]);
-            view = self.topic(&dlq).cloned().ok_or_else(|| {
-                Detour::CreateTopic(CreateTopic::internal(&dlq, 1))
-            })?;
+            view = self
+                .topic(&dlq)
+                .cloned()
+                .ok_or_else(|| Detour::CreateTopic(CreateTopic::internal(&dlq, 1)))?;
             delay_level = 0;
             queue_id = 0;
         }
@@ -149,11 +148,7 @@ impl Session {
         Ok(header.reconsume_times > max)
     }
 
-    fn choose_queue(
-        &self,
-        view: &TopicView,
-        queue_id: i32,
-    ) -> Result<Arc<QueueSlot>, SendRefusal> {
+    fn choose_queue(&self, view: &TopicView, queue_id: i32) -> Result<Arc<QueueSlot>, SendRefusal> {
         let id = match u32::try_from(queue_id) {
             Ok(id) => id,
             Err(_) => fastrand::u32(0..view.config.write_queue_nums.max(1) as u32),
@@ -200,8 +195,7 @@ impl Session {
                 let scan = Scan::of(item.properties);
                 let fresh_key = || shared.unique_keys.next(shared.clock.now_ms());
                 let text = &mut self.batch.properties;
-                let properties =
-                    append_properties(text, item.properties, &scan, "", fresh_key)?;
+                let properties = append_properties(text, item.properties, &scan, "", fresh_key)?;
                 self.batch.messages.push(message(item.flag, item.body.clone(), properties));
                 Ok(())
             });
@@ -283,10 +277,12 @@ impl Session {
         }
         let (credits, appender) = (credits.clone(), self.shared.appender.clone());
         // Batches of one connection wait in line and are let through in order.
-        tokio::task::spawn_local(async move {
+        let waits = async move {
             batch.permit = Some(credits.take(batch.bytes).await);
             appender.do_send(AppendBatch(batch));
-        });
+        };
+        #[expect(clippy::disallowed_methods, reason = "waits for credits and ends with them")]
+        tokio::task::spawn_local(waits);
     }
 
     /// Answers every send of a batch that came back.
@@ -321,7 +317,8 @@ impl Session {
             if !self.message_ids.is_empty() {
                 self.message_ids.push(',');
             }
-            let id = OffsetMessageId { host: self.shared.config.store_host, offset: message.offset.0 };
+            let id =
+                OffsetMessageId { host: self.shared.config.store_host, offset: message.offset.0 };
             id.push_to(&mut self.message_ids);
         }
         let unique_key = messages.first().and_then(|m| batch.properties.get(m.unique_key.clone()));

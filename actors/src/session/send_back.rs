@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_codec::{
-    Command, Header, OffsetMessageId, Record, properties as names, requests::send::ConsumerSendMsgBackHeader,
-    response_code as rs,
+    Command, Header, OffsetMessageId, Record, properties as names,
+    requests::send::ConsumerSendMsgBackHeader, response_code as rs,
 };
 use gantry_storage::PhysicalOffset;
 
@@ -41,7 +41,7 @@ struct Target {
 
 /// Why it cannot go there.
 enum Detour {
-    Answer(Command),
+    Answer(Box<Command>),
     CreateTopic(CreateTopic),
     OpenGroup(String),
 }
@@ -50,7 +50,7 @@ impl Session {
     pub(super) fn send_back(&mut self, cmd: Command) -> Outcome {
         match self.try_send_back(&cmd) {
             Ok(()) => Outcome::None,
-            Err(Detour::Answer(answer)) => Outcome::Reply(answer),
+            Err(Detour::Answer(answer)) => Outcome::Reply(*answer),
             Err(Detour::OpenGroup(group)) => super::open_group(&self.shared, cmd, &group),
             Err(Detour::CreateTopic(order)) => {
                 let topics = self.shared.topics_root.clone();
@@ -66,7 +66,7 @@ impl Session {
     }
 
     fn try_send_back(&mut self, cmd: &Command) -> Result<(), Detour> {
-        let answer = |answer| Detour::Answer(answer);
+        let answer = |answer| Detour::Answer(Box::new(answer));
         let header = ConsumerSendMsgBackHeader::decode(&cmd.ext)
             .map_err(|e| answer(error_to_wire::bad_header(cmd, &e)))?;
         let Some(group) = self.shared.control.group(&header.group) else {

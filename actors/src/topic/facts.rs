@@ -56,9 +56,7 @@ impl QueueFacts for Facts {
     fn is_in_memory(&self, topic: &str, queue_id: i32, offset: i64) -> bool {
         let Some(view) = self.view(topic, queue_id) else { return true };
         match u64::try_from(offset).ok().and_then(|at| view.entry(QueueOffset(at))) {
-            Some(entry) => {
-                self.log.max_offset().0.saturating_sub(entry.offset.0) <= self.hot_bytes
-            }
+            Some(entry) => self.log.max_offset().0.saturating_sub(entry.offset.0) <= self.hot_bytes,
             None => view.max_offset().0 == 0,
         }
     }

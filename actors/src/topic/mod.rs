@@ -28,5 +28,7 @@ pub use facts::Facts;
 pub use held_pulls::HeldPull;
 pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue};
 pub use queues::Queues;
-pub use topics::{AllTopics, CreateTopic, Recovered, RemoveTopic, Topics, TopicsParts, UpdateTopic};
+pub use topics::{
+    AllTopics, CreateTopic, Recovered, RemoveTopic, Topics, TopicsParts, UpdateTopic,
+};
 pub use view::{QueueAdvanced, QueueSlot, TopicTable, TopicView};

@@ -116,7 +116,9 @@ mod tests {
             assert_eq!(validate_topic(good), Ok(()), "{good}");
         }
         assert_eq!(validate_topic(" "), Err(InvalidTopic::Blank));
-        assert!(validate_topic("bad topic").unwrap_err().to_string().contains("illegal characters"));
+        assert!(
+            validate_topic("bad topic").unwrap_err().to_string().contains("illegal characters")
+        );
         assert!(validate_topic("bad$topic").is_err());
         assert!(validate_topic(&"a".repeat(128)).unwrap_err().to_string().ends_with("length: 127"));
         assert_eq!(validate_topic(&format!("{RETRY_PREFIX}{}", "g".repeat(200))), Ok(()));

@@ -32,7 +32,12 @@ pub struct Queues {
 
 impl Queues {
     /// A slot for a queue whose index holds the offsets from `min` to before `max`.
-    pub fn slot(self: &Arc<Self>, topic: Arc<str>, id: u32, (min, max): (u64, u64)) -> Arc<QueueSlot> {
+    pub fn slot(
+        self: &Arc<Self>,
+        topic: Arc<str>,
+        id: u32,
+        (min, max): (u64, u64),
+    ) -> Arc<QueueSlot> {
         let queues = self.clone();
         QueueSlot::new(topic, id, (min, max), move |slot| queues.start(slot))
     }

@@ -11,7 +11,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use actix::{Addr, Message};
 use futures_util::future::LocalBoxFuture;
-use gantry_codec::{SendHeader, body::{TopicConfig, TopicConfigSerializeWrapper}};
+use gantry_codec::{
+    SendHeader,
+    body::{TopicConfig, TopicConfigSerializeWrapper},
+};
 use gantry_supervisor::{ChildSpec, ContextExt, Ctx, Logic, Policy, Receive, Reply, Shell, Tree};
 use slog::{Logger, error, info, o};
 
@@ -201,24 +204,28 @@ impl Logic for Topics {
         let configs: Vec<TopicConfig> = self.catalog.topics().cloned().collect();
         let published: Vec<_> = configs.into_iter().map(|config| self.configure(config)).collect();
         // The mailbox waits until every topic can be used.
-        ctx.wait_then(futures_util::future::join_all(published), |topics, _, _| {
+        ctx.wait_then(futures_util::future::join_all(published), |topics, _, ctx| {
             info!(topics.parts.log, "topics ready"; "count" => topics.actors.len());
-            tokio::task::spawn_local(topics.register());
+            // Told from now on; nobody waits for it.
+            ctx.spawn_then(topics.register(), |_, (), _| {});
         });
     }
 }
 
 impl Receive<CreateTopic> for Topics {
-    fn receive(&mut self, order: CreateTopic, _: &mut Ctx<Self>) -> Reply<Result<(), TopicError>> {
+    fn receive(
+        &mut self,
+        order: CreateTopic,
+        ctx: &mut Ctx<Self>,
+    ) -> Reply<Result<(), TopicError>> {
         match self.create(order) {
             Ok(None) => Reply::Now(Ok(())),
             Ok(Some(config)) => {
                 let published = self.configure(config);
-                let registered = self.register();
+                // Begun before the answer, not awaited: the send goes on.
+                ctx.spawn_then(self.register(), |_, (), _| {});
                 Reply::Later(Box::pin(async move {
                     published.await;
-                    // Begun before the answer, not awaited: the send goes on.
-                    tokio::task::spawn_local(registered);
                     Ok(())
                 }))
             }
@@ -278,7 +285,11 @@ impl Receive<RemoveTopic> for Topics {
 }
 
 impl Receive<AllTopics> for Topics {
-    fn receive(&mut self, _: AllTopics, _: &mut Ctx<Self>) -> Reply<Arc<TopicConfigSerializeWrapper>> {
+    fn receive(
+        &mut self,
+        _: AllTopics,
+        _: &mut Ctx<Self>,
+    ) -> Reply<Arc<TopicConfigSerializeWrapper>> {
         Reply::Now(Arc::new(self.catalog.table().clone()))
     }
 }

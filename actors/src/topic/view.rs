@@ -52,8 +52,11 @@ pub struct QueueSlot {
     view: ArcSwapOption<ConsumeQueueView>,
     actor: OnceLock<Addr<Shell<Queue>>>,
     watcher: OnceLock<Recipient<QueueAdvanced>>,
-    start: Box<dyn Fn(&Arc<QueueSlot>) -> Addr<Shell<Queue>> + Send + Sync>,
+    start: StartQueue,
 }
+
+/// Starts the actor of a queue.
+type StartQueue = Box<dyn Fn(&Arc<QueueSlot>) -> Addr<Shell<Queue>> + Send + Sync>;
 
 impl QueueSlot {
     /// A slot for a queue whose index holds the offsets from `min` to before `max`; `start` starts its
@@ -105,7 +108,8 @@ impl QueueSlot {
 
     /// Gives offsets back that were taken in this round and not used. By the appender alone.
     pub fn return_offsets(&self, count: u64) {
-        self.round_offset.store(self.round_offset.load(Ordering::Relaxed) - count, Ordering::Relaxed);
+        self.round_offset
+            .store(self.round_offset.load(Ordering::Relaxed) - count, Ordering::Relaxed);
     }
 
     /// Makes the offsets taken in the current round final. To be called by the appender alone.
