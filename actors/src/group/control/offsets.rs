@@ -193,9 +193,20 @@ mod tests {
                 assert_eq!(one.ext.get("offset"), Some(&*(round * 2).to_string()));
                 assert_eq!(zero.ext.get("offset"), Some(&*round.to_string()));
             }
-            settle().await;
-            let direct = peer.session.request(query("g", "t", 0), &conn);
-            assert!(matches!(direct, Outcome::Reply(_)), "nothing under way: no message needed");
+        });
+    }
+
+    #[test]
+    fn a_consumer_that_takes_over_finds_the_last_commit_of_the_one_that_left() {
+        run(async {
+            let (bench, mut peer) = bench().await;
+            let mut heir = bench.connect(2);
+            for round in 1..20 {
+                peer.session.offsets.commit("g", "t", 0, round);
+                peer.session.burst_end();
+                // Asked on another connection before any actor has run.
+                assert_eq!(offset(&mut heir, "t", 0).await, Some(round));
+            }
         });
     }
 
