@@ -22,7 +22,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
-    Clock, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store, StoreConfig,
+    Clock, CloseError, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store,
+    StoreConfig,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -33,7 +34,7 @@ use crate::{
     log::{
         allocator::Allocator,
         appender::{Appender, AppenderParts},
-        dispatcher::{DispatchSignal, Dispatcher},
+        dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
         flusher::Flusher,
         state::LogState,
     },
@@ -42,8 +43,8 @@ use crate::{
     schedule::{DelayLevels, Schedule, ScheduleParts},
     session::{Session, SessionConfig, Shared},
     topic::{
-        Catalog, CatalogConfig, Facts, Queues, Recovered, TopicTable, Topics, TopicsParts,
-        facts::RetryTopicMaker,
+        AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, Queues, Recovered, TopicTable, Topics,
+        TopicsParts, facts::RetryTopicMaker,
     },
 };
 
@@ -119,6 +120,7 @@ const CATCH_UP_STEP: Duration = Duration::from_millis(1);
 pub struct Broker {
     tree: Tree,
     store: Arc<Store>,
+    signal: Arc<DispatchSignal>,
     /// Where it listens.
     pub addr: SocketAddr,
     /// What it tells others.
@@ -161,10 +163,23 @@ impl Broker {
                 "reason" => refusal.reason().to_string());
             return;
         }
-        match self.store.close() {
+        match self.close() {
             Ok(()) => info!(self.log, "broker stopped"),
             Err(e) => error!(self.log, "the store cannot be closed"; "error" => %e),
         }
+    }
+
+    /// The queues flush when they stop: what they have been sent by then is on disk. If one of them
+    /// lacks something all the same, the next start makes up for it, as after an abrupt stop.
+    fn close(&self) -> Result<(), CloseError> {
+        let topics = self.shared.topics.all();
+        let mut slots = topics.values().flat_map(|topic| topic.queues.iter());
+        match slots.find(|slot| slot.range().1 < slot.next_offset()) {
+            Some(slot) => warn!(self.log, "a queue lacks messages"; "topic" => &*slot.topic,
+                "queue" => slot.queue_id, "has" => slot.range().1, "of" => slot.next_offset()),
+            None => self.store.checkpoint(self.signal.position())?,
+        }
+        self.store.close()
     }
 }
 
@@ -197,10 +212,12 @@ impl Start<'_> {
         let table = Arc::new(TopicTable::default());
         let levels = self.delay_levels();
 
+        // Before the log's actors, so that queues end after them and have everything.
+        let queue_tree = self.tree.pool("queues");
         let actors = self.start_log(&store, &table, &levels, advertised).await?;
-        let queues = self.queues(&store, &actors);
+        let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
-        self.catch_up(&store, &actors.signal).await;
+        self.catch_up(&store, &table, &actors).await;
         let facts = Arc::new(Facts {
             topics: table.clone(),
             queues,
@@ -229,6 +246,7 @@ impl Start<'_> {
         Ok(Broker {
             tree: self.tree.clone(),
             store,
+            signal: actors.signal,
             addr,
             advertised,
             shared,
@@ -400,9 +418,9 @@ impl Start<'_> {
         Ok(LogActors { state, signal, dispatcher, appender })
     }
 
-    fn queues(&self, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
+    fn queues(&self, tree: Tree, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
         Arc::new(Queues {
-            tree: self.tree.pool("queues"),
+            tree,
             place: dispatch_place(),
             disk: self.seams.disk.clone(),
             config: store.config().queues.clone(),
@@ -446,7 +464,12 @@ impl Start<'_> {
             };
             Ok(Topics::new(parts, catalog.map_err(|e| e.to_string())?))
         });
-        self.started("topics", self.tree.start(spec).await)
+        let topics = self.started("topics", self.tree.start(spec).await)?;
+        // It answers once all topics are published.
+        let published = topics.send(AllTopics).await;
+        let failed =
+            |_| BrokerStartError::Actor { actor: "topics", reason: Exit::Failed("lost".into()) };
+        published.map(|_| topics).map_err(failed)
     }
 
     fn catalog_config(&self) -> CatalogConfig {
@@ -483,10 +506,18 @@ impl Start<'_> {
         }))
     }
 
-    /// Waits until every queue has what the log has, so that offsets continue where they were.
-    async fn catch_up(&self, store: &Arc<Store>, signal: &DispatchSignal) {
-        while signal.position() < store.log().max_offset() {
+    /// Has the dispatcher begin, and waits until every queue has what the log has: offsets continue
+    /// where they were, and consumers find what was there.
+    async fn catch_up(&self, store: &Arc<Store>, table: &TopicTable, actors: &LogActors) {
+        actors.dispatcher.do_send(LogAdvanced);
+        while actors.signal.position() < store.log().max_offset() {
             tokio::time::sleep(CATCH_UP_STEP).await;
+        }
+        for topic in table.all().values() {
+            for queue in topic.queues.iter().filter_map(|slot| slot.started_actor()) {
+                // Answered behind the entries. A queue that just failed reads them again by itself.
+                let _ = queue.send(OpenQueue).await;
+            }
         }
     }
 

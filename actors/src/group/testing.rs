@@ -94,6 +94,7 @@ impl Handler<Push> for Peer {
                 }
             }
             Push::Close(reason) => *self.seen.closed.lock().unwrap() = Some(reason),
+            Push::Panic => panic!("nobody asks for that here"),
         }
     }
 }

@@ -5,8 +5,12 @@
 //! appender raises [`DispatchSignal`] and sends a wake-up only if none is queued yet. Off the
 //! producers' path altogether.
 //!
+//! Begins with the first wake-up, which the broker sends once the topics are published: before that,
+//! every entry would look like one of a topic that was deleted.
+//!
 //! Invariants: entries of one queue leave in log order; the position moves only after the entries
-//! have been sent, so a round that died is read again (queues skip what they have).
+//! have been sent, so a round that died is read again (queues skip what they have); before an orderly
+//! stop ends, all entries have been sent.
 //! Failure policy: restart from disk, at the last position.
 
 use std::sync::{
@@ -61,9 +65,9 @@ pub struct DispatchSignal {
 }
 
 impl DispatchSignal {
-    /// A signal for a dispatcher that begins at `start`.
+    /// A signal for a dispatcher that begins at `start`, once its first wake-up is sent.
     pub fn new(start: PhysicalOffset) -> Self {
-        Self { wake_queued: AtomicBool::new(false), position: AtomicU64::new(start.0) }
+        Self { wake_queued: AtomicBool::new(true), position: AtomicU64::new(start.0) }
     }
 
     /// Whether the caller has to send the wake-up; at most one is queued.
@@ -85,6 +89,7 @@ pub struct Dispatcher {
     levels: DelayLevels,
     signal: Arc<DispatchSignal>,
     round: Round,
+    restarted: bool,
     log_to: Logger,
 }
 
@@ -157,7 +162,7 @@ impl Dispatcher {
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
         let round = Round { number: (incarnation << 40) + 1, ..Round::default() };
-        Self { log, reader, topics, levels, signal, round, log_to }
+        Self { log, reader, topics, levels, signal, round, restarted: incarnation > 0, log_to }
     }
 
     /// One round; whether there is more to do.
@@ -215,10 +220,16 @@ impl Dispatcher {
 impl Logic for Dispatcher {
     const NAME: &'static str = "dispatcher";
 
-    /// Also after a restart: the wake-up that died is made up for.
+    /// After a restart the wake-up that died is made up for.
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.signal.wake_queued.store(true, Ordering::Release);
-        ctx.notify(LogAdvanced);
+        if self.restarted {
+            self.signal.wake_queued.store(true, Ordering::Release);
+            ctx.notify(LogAdvanced);
+        }
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<Self>) {
+        while self.dispatch() {}
     }
 }
 

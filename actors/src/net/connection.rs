@@ -303,6 +303,7 @@ impl<S: Service> Receive<Push> for Connection<S> {
                 self.asks.insert(opaque, waiter);
             }
             Push::Close(reason) => self.close(reason, ctx),
+            Push::Panic => panic!("panic on request in connection {}", self.handle.id()),
         }
         Reply::Now(())
     }

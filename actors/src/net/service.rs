@@ -34,6 +34,8 @@ pub enum Push {
     Ask(Box<Command>, tokio::sync::oneshot::Sender<Command>, Duration),
     /// Close, after what is in the outbox has been tried once.
     Close(&'static str),
+    /// Panic; for tests of the supervision.
+    Panic,
 }
 
 /// Why a request of the server to a client brought no answer.
@@ -115,6 +117,11 @@ impl ConnectionHandle {
     /// Closes the connection; `reason` is logged.
     pub fn close(&self, reason: &'static str) {
         self.0.push.do_send(Push::Close(reason));
+    }
+
+    /// Makes the connection's actor panic; for tests of the supervision.
+    pub fn panic(&self) {
+        self.0.push.do_send(Push::Panic);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A plain list owned by one queue actor. A pull wakes when an entry at or behind its offset passes
 //! its tag filter, or when its time is over; both go back to the connection that asked, which reads
-//! once more and answers. Bounded: a queue holds at most [`HELD_MAX`] pulls.
+//! once more and answers. Bounded: a queue holds at most [`HELD_MAX`] pulls. However a list ends, with a
+//! panic of its actor for instance, its pulls go back.
 
 use std::sync::Arc;
 
@@ -89,5 +90,11 @@ impl HeldPulls {
                 i += 1;
             }
         }
+    }
+}
+
+impl Drop for HeldPulls {
+    fn drop(&mut self) {
+        self.fire_all();
     }
 }

@@ -98,6 +98,11 @@ pub struct RemoveTopic(pub String);
 #[rtype(result = "Arc<TopicConfigSerializeWrapper>")]
 pub struct AllTopics;
 
+/// The actor of a topic; for tests of the supervision.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Addr<Shell<Topic>>>")]
+pub struct TopicActor(pub String);
+
 /// Offsets (first, one past the last) of the queues that were found on disk, by topic and queue.
 pub type Recovered = HashMap<String, HashMap<u32, (u64, u64)>>;
 
@@ -291,5 +296,15 @@ impl Receive<AllTopics> for Topics {
         _: &mut Ctx<Self>,
     ) -> Reply<Arc<TopicConfigSerializeWrapper>> {
         Reply::Now(Arc::new(self.catalog.table().clone()))
+    }
+}
+
+impl Receive<TopicActor> for Topics {
+    fn receive(
+        &mut self,
+        TopicActor(topic): TopicActor,
+        _: &mut Ctx<Self>,
+    ) -> Reply<Option<Addr<Shell<Topic>>>> {
+        Reply::Now(self.actors.get(&*topic).cloned())
     }
 }

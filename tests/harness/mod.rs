@@ -1,0 +1,4 @@
+//! What whole-system tests share: a daemon as a child process, and traffic that can be checked.
+
+pub mod daemon;
+pub mod traffic;

@@ -1,0 +1,9 @@
+//! A broker in this process, with an actor of it struck down in the middle of traffic: what was
+//! acknowledged is delivered in order, the rest of the broker goes on, and the fall is counted and
+//! logged.
+
+#[path = "../harness/traffic.rs"]
+mod traffic;
+
+mod panics;
+mod rig;
