@@ -166,6 +166,7 @@ impl ConsumeQueue {
         // A predecessor may not have flushed what it wrote last, nor the names of new files.
         let unflushed = files.starts().get(files.starts().len().saturating_sub(2));
         let flushed = QueueOffset(unflushed.map_or(0, |start| start / ENTRY_BYTES)).min(max);
+        let has_new_names = !files.starts().is_empty();
         let shared = Arc::new(Shared {
             disk,
             dir,
@@ -181,7 +182,7 @@ impl ConsumeQueue {
             reserved: end_byte % len,
             max_physical: last.map_or(PhysicalOffset(0), |entry| entry.end()),
             flushed,
-            has_new_names: true,
+            has_new_names,
             is_poisoned: false,
         })
     }
