@@ -369,7 +369,8 @@ impl Start<'_> {
         let tree = self.tree.subtree("log");
         let state = Arc::new(LogState::default());
         fail_stop(&tree, &state);
-        let signal = Arc::new(DispatchSignal::new(store.report().dispatch_from));
+        let signal =
+            Arc::new(DispatchSignal::new(store.report().dispatch_from, store.log().max_offset()));
         let dispatcher = {
             let (log, table, levels) = (store.log().clone(), table.clone(), levels.clone());
             let (signal, logger) = (signal.clone(), self.child_log("dispatcher"));

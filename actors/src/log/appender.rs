@@ -208,12 +208,12 @@ impl Appender {
         }
         for batch in &self.round.batches {
             for send in &batch.sends {
-                send.slot.commit_round();
+                send.slot.commit_round(self.round.number);
             }
         }
         // Sends of a batch that waits for the next file are final too: they have been written.
         for send in self.waiting.front().iter().flat_map(|b| b.sends.iter().take(b.done)) {
-            send.slot.commit_round();
+            send.slot.commit_round(self.round.number);
         }
         let end = self.tail.publish(self.last_timestamp);
         self.round.number += 1;

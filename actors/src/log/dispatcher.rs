@@ -19,9 +19,7 @@ use std::sync::{
 };
 
 use actix::{AsyncContext, Message};
-use gantry_storage::{
-    CommitLog, DispatchEntry, DispatchReader, IndexEntry, PhysicalOffset, QueueOffset,
-};
+use gantry_storage::{CommitLog, DispatchEntry, DispatchReader, IndexEntry, PhysicalOffset};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply};
 use slog::{Logger, error, info};
 
@@ -62,12 +60,15 @@ pub struct Panic;
 pub struct DispatchSignal {
     wake_queued: AtomicBool,
     position: AtomicU64,
+    start_end: PhysicalOffset,
 }
 
 impl DispatchSignal {
-    /// A signal for a dispatcher that begins at `start`, once its first wake-up is sent.
-    pub fn new(start: PhysicalOffset) -> Self {
-        Self { wake_queued: AtomicBool::new(true), position: AtomicU64::new(start.0) }
+    /// A signal for a dispatcher that begins at `start`, once its first wake-up is sent, in a log that
+    /// ends at `end` now.
+    pub fn new(start: PhysicalOffset, end: PhysicalOffset) -> Self {
+        let (wake_queued, position) = (AtomicBool::new(true), AtomicU64::new(start.0));
+        Self { wake_queued, position, start_end: end }
     }
 
     /// Whether the caller has to send the wake-up; at most one is queued.
@@ -99,7 +100,9 @@ struct Round {
     number: u64,
     batches: Vec<(Arc<QueueSlot>, IndexBatch)>,
     /// The topic of the last entry: neighbours in the log are often of one topic.
-    topic: Option<(Box<str>, Option<Arc<TopicView>>)>,
+    topic: Option<Arc<TopicView>>,
+    /// Where the log ended when the broker started.
+    start_end: PhysicalOffset,
 }
 
 impl Round {
@@ -107,21 +110,24 @@ impl Round {
         if !is_indexed(entry) {
             return;
         }
-        if self.topic.as_ref().is_none_or(|(name, _)| **name != *entry.topic) {
-            self.topic = Some((entry.topic.into(), topics.get(entry.topic)));
+        if self.topic.as_ref().is_none_or(|view| view.config.topic_name != entry.topic) {
+            self.topic = topics.get(entry.topic);
         }
-        let Some((_, Some(view))) = &self.topic else { return };
+        let Some(view) = &self.topic else { return };
         // A topic that was deleted, or a queue of a life before: its records have no reader.
         let Some(slot) = view.queue(entry.queue_id).filter(|slot| slot.is_alive()) else { return };
-        slot.saw_offset(entry.queue_offset.0);
+        // Of what was in the log at the start, the appender has to be told; the rest it wrote itself.
+        if entry.offset < self.start_end {
+            slot.saw_offset(entry.queue_offset.0);
+        }
         let index = index_entry(entry, levels);
-        let place = slot.dispatch_place(self.number, self.batches.len());
+        let place = slot.dispatch_place(self.number).unwrap_or(usize::MAX);
         match self.batches.get_mut(place) {
-            Some((_, batch)) => batch.entries.push(index),
-            None => {
-                let batch =
-                    IndexBatch { first: entry.queue_offset, entries: vec![index], again: false };
-                self.batches.push((slot.clone(), batch));
+            Some((_, batch)) if batch.continues_at(entry.queue_offset) => batch.entries.push(index),
+            // The first of this round, or of a later life of a topic that was deleted and made again.
+            _ => {
+                slot.set_dispatch_place(self.number, self.batches.len());
+                self.batches.push((slot.clone(), IndexBatch::of(entry.queue_offset, index)));
             }
         }
     }
@@ -161,7 +167,8 @@ impl Dispatcher {
         log_to: Logger,
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
-        let round = Round { number: (incarnation << 40) + 1, ..Round::default() };
+        let start_end = signal.start_end;
+        let round = Round { number: (incarnation << 40) + 1, start_end, ..Round::default() };
         Self { log, reader, topics, levels, signal, round, restarted: incarnation > 0, log_to }
     }
 
@@ -182,7 +189,7 @@ impl Dispatcher {
         info!(self.log_to, "indexing a queue again from the log"; "topic" => &*order.slot.topic,
             "queue" => order.slot.queue_id, "from" => order.after.0, "to" => end.0);
         let mut reader = DispatchReader::new(self.log.clone(), order.after);
-        let mut batch: Option<IndexBatch> = None;
+        let mut batches: Vec<IndexBatch> = Vec::new();
         while reader.position() < end {
             let before = reader.position();
             let slot = &order.slot;
@@ -195,14 +202,10 @@ impl Dispatcher {
                     return;
                 }
                 let index = index_entry(entry, &self.levels);
-                batch
-                    .get_or_insert_with(|| IndexBatch {
-                        first: entry.queue_offset,
-                        entries: Vec::new(),
-                        again: true,
-                    })
-                    .entries
-                    .push(index);
+                match batches.last_mut() {
+                    Some(last) if last.continues_at(entry.queue_offset) => last.entries.push(index),
+                    _ => batches.push(IndexBatch::of(entry.queue_offset, index)),
+                }
             });
             if let Err(e) = read {
                 error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
@@ -211,9 +214,12 @@ impl Dispatcher {
                 break;
             }
         }
-        let batch =
-            batch.unwrap_or(IndexBatch { first: QueueOffset(0), entries: Vec::new(), again: true });
-        order.slot.actor().do_send(batch);
+        let mut batches = batches.into_iter();
+        let last = batches.next_back();
+        for batch in batches {
+            order.slot.actor().do_send(batch);
+        }
+        order.slot.actor().do_send(IndexBatch { again: true, ..last.unwrap_or_default() });
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::log::dispatcher::{Dispatcher, Redispatch};
 
 /// Entries of one dispatch round for one queue.
-#[derive(Message)]
+#[derive(Default, Message)]
 #[rtype(result = "()")]
 pub struct IndexBatch {
     /// Offset of the first entry.
@@ -35,6 +35,18 @@ pub struct IndexBatch {
     pub entries: Vec<IndexEntry>,
     /// Whether this answers a [`Redispatch`].
     pub again: bool,
+}
+
+impl IndexBatch {
+    /// A batch of one entry, to be continued.
+    pub fn of(first: QueueOffset, entry: IndexEntry) -> Self {
+        Self { first, entries: vec![entry], again: false }
+    }
+
+    /// Whether an entry at `offset` would follow the last one.
+    pub fn continues_at(&self, offset: QueueOffset) -> bool {
+        self.first.0 + self.entries.len() as u64 == offset.0
+    }
 }
 
 /// Hold this pull until there is something for it.
@@ -99,28 +111,42 @@ impl Queue {
     }
 
     fn index(&mut self, batch: &IndexBatch) {
-        let end = self.index.max_offset();
-        if batch.first > end {
-            self.order_gap();
-            return;
-        }
         if batch.again {
             self.awaits_gap = false;
         }
-        let known = (end.0 - batch.first.0) as usize;
-        let Some(fresh) = batch.entries.get(known..).filter(|fresh| !fresh.is_empty()) else {
+        let end = self.index.max_offset();
+        let Some((first, fresh)) = self.fresh(batch) else { return };
+        // What a look at the whole log brought is all there is: a queue may begin anywhere.
+        let begins_here = batch.again && end.0 == 0;
+        if first > end && !begins_here {
+            self.order_gap();
             return;
-        };
-        if let Err(e) = self.index.append(end, fresh) {
+        }
+        if first < end {
+            // Younger records with lower offsets: the topic was deleted and made again.
+            warn!(self.log, "index of an earlier life of this queue dropped"; "end" => end.0);
+            if let Err(e) = self.index.delete() {
+                error!(self.log, "queue files cannot be removed"; "error" => %e);
+                return;
+            }
+        }
+        if let Err(e) = self.index.append(first, fresh) {
             // Derived data: nothing is lost, but consumers do not see these messages until it works.
             error!(self.log, "queue index cannot be written"; "offset" => end.0, "error" => %e);
             return;
         }
         self.slot.advanced();
         if !self.held.is_empty() {
-            let offsets = end.0..;
-            self.held.arrived(offsets.zip(fresh.iter().map(|e| e.tags_code)));
+            self.held.arrived((first.0..).zip(fresh.iter().map(|e| e.tags_code)));
         }
+    }
+
+    /// The entries of records behind those that the index has, and the queue offset of the first.
+    fn fresh<'a>(&self, batch: &'a IndexBatch) -> Option<(QueueOffset, &'a [IndexEntry])> {
+        let known_until = self.index.max_physical();
+        let known = batch.entries.iter().take_while(|e| e.offset < known_until).count();
+        let fresh = batch.entries.get(known..).filter(|fresh| !fresh.is_empty())?;
+        Some((QueueOffset(batch.first.0 + known as u64), fresh))
     }
 
     fn order_gap(&mut self) {

@@ -106,31 +106,31 @@ impl QueueSlot {
         first
     }
 
-    /// Gives offsets back that were taken in this round and not used. By the appender alone.
-    pub fn return_offsets(&self, count: u64) {
-        self.round_offset
-            .store(self.round_offset.load(Ordering::Relaxed) - count, Ordering::Relaxed);
-    }
-
-    /// Makes the offsets taken in the current round final. To be called by the appender alone.
-    pub fn commit_round(&self) {
+    /// Makes the offsets taken in this round final, if there are any. By the appender alone.
+    pub fn commit_round(&self, round: u64) {
+        if self.round.load(Ordering::Relaxed) != round {
+            return;
+        }
         self.next_offset.store(self.round_offset.load(Ordering::Relaxed), Ordering::Release);
     }
 
-    /// Where this queue's entries are gathered in the dispatcher's round number `round`; `next` if it
-    /// was not met in this round before. To be called by the dispatcher alone.
-    pub fn dispatch_place(&self, round: u64, next: usize) -> usize {
-        if self.dispatch_round.load(Ordering::Relaxed) == round {
-            return self.dispatch_place.load(Ordering::Relaxed) as usize;
-        }
-        self.dispatch_round.store(round, Ordering::Relaxed);
-        self.dispatch_place.store(next as u64, Ordering::Relaxed);
-        next
+    /// Where this queue's entries are gathered in the dispatcher's round number `round`, if it was met
+    /// in this round before. To be called by the dispatcher alone.
+    pub fn dispatch_place(&self, round: u64) -> Option<usize> {
+        let met = self.dispatch_round.load(Ordering::Relaxed) == round;
+        met.then(|| self.dispatch_place.load(Ordering::Relaxed) as usize)
     }
 
-    /// The log holds a message of this queue at `offset`: later ones come after it.
+    /// Where they are gathered from now on. To be called by the dispatcher alone.
+    pub fn set_dispatch_place(&self, round: u64, place: usize) {
+        self.dispatch_round.store(round, Ordering::Relaxed);
+        self.dispatch_place.store(place as u64, Ordering::Relaxed);
+    }
+
+    /// The log, read in its order before anybody writes, holds a message of this queue at `offset`. The
+    /// last word counts: a topic that was made again has lower offsets behind higher ones.
     pub fn saw_offset(&self, offset: u64) {
-        self.next_offset.fetch_max(offset + 1, Ordering::AcqRel);
+        self.next_offset.store(offset + 1, Ordering::Release);
     }
 
     /// The offset that the next message will get; at least the maximum offset of the index.
@@ -244,5 +244,43 @@ impl TopicTable {
     /// Takes a topic out.
     pub fn remove(&self, name: &str) {
         self.0.rcu(|table| table.without(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(max: u64) -> Arc<QueueSlot> {
+        QueueSlot::new("t".into(), 0, (0, max), |_| panic!("no actor is needed here"))
+    }
+
+    #[test]
+    fn offsets_are_final_with_their_round_only() {
+        let slot = slot(7);
+        assert_eq!((slot.take_offsets(1, 1), slot.take_offsets(1, 3)), (7, 8));
+        assert_eq!(slot.next_offset(), 7, "nothing is final yet");
+        slot.commit_round(1);
+        assert_eq!(slot.next_offset(), 11);
+        // An appender that dies within its round leaves no gap to the next one.
+        assert_eq!(slot.take_offsets(2, 5), 11);
+        assert_eq!(slot.take_offsets(1 << 40, 1), 11);
+    }
+
+    #[test]
+    fn a_round_that_took_nothing_changes_nothing() {
+        let slot = slot(7);
+        // A send that was refused belongs to the round, but has taken no offset of its queue.
+        slot.commit_round(1);
+        assert_eq!(slot.next_offset(), 7);
+    }
+
+    #[test]
+    fn the_last_life_of_a_topic_counts() {
+        let slot = slot(0);
+        for offset in [41, 42, 0, 1] {
+            slot.saw_offset(offset);
+        }
+        assert_eq!(slot.next_offset(), 2);
     }
 }
