@@ -11,7 +11,7 @@
 //! Failure policy: restart from disk. The files are opened again, and what the lost message held is
 //! indexed again from the log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::{ActorContext, Addr, AsyncContext, Message};
 use gantry_storage::{ConsumeQueue, IndexEntry, QueueOffset};
@@ -24,6 +24,9 @@ use super::{
     view::QueueSlot,
 };
 use crate::log::dispatcher::{Dispatcher, Redispatch};
+
+/// An order that was not answered for this long died with the dispatcher, and is given again.
+const GAP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Entries of one dispatch round for one queue.
 #[derive(Default, Message)]
@@ -80,8 +83,8 @@ pub struct Queue {
     index: ConsumeQueue,
     held: HeldPulls,
     timer_at: Option<Instant>,
-    /// A gap has been ordered again; until it is filled, later entries are dropped.
-    awaits_gap: bool,
+    /// When a gap was last ordered again; until it is filled, later entries are dropped.
+    awaits_gap: Option<Instant>,
     restarted: bool,
     dispatcher: Addr<Shell<Dispatcher>>,
     log: Logger,
@@ -103,7 +106,7 @@ impl Queue {
             index,
             held: HeldPulls::default(),
             timer_at: None,
-            awaits_gap: false,
+            awaits_gap: None,
             restarted,
             dispatcher,
             log,
@@ -112,7 +115,7 @@ impl Queue {
 
     fn index(&mut self, batch: &IndexBatch) {
         if batch.again {
-            self.awaits_gap = false;
+            self.awaits_gap = None;
         }
         let end = self.index.max_offset();
         let Some((first, fresh)) = self.fresh(batch) else { return };
@@ -150,9 +153,10 @@ impl Queue {
     }
 
     fn order_gap(&mut self) {
-        if std::mem::replace(&mut self.awaits_gap, true) {
+        if self.awaits_gap.is_some_and(|ordered| ordered.elapsed() < GAP_PATIENCE) {
             return;
         }
+        self.awaits_gap = Some(Instant::now());
         warn!(self.log, "index entries may be missing, reading them from the log again";
             "end" => self.index.max_offset().0);
         self.dispatcher
