@@ -3,9 +3,7 @@
 mod common;
 
 use common::{Broker, body, config};
-use gantry_storage::{
-    ConsumeQueue, ConsumeQueueConfig, Disk, MemDisk, PhysicalOffset, QueueId, RealDisk, StoreConfig,
-};
+use gantry_storage::{Disk, MemDisk, RealDisk, StoreConfig};
 
 const MESSAGES: usize = 200;
 
@@ -105,15 +103,4 @@ fn a_store_is_opened_once() {
     assert!(second.err().unwrap().to_string().contains("in use by another broker"));
     drop(broker);
     Broker::open(disk);
-}
-
-#[test]
-fn a_queue_that_was_never_written_has_nothing_to_flush() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = ConsumeQueueConfig::new(dir.path().join("consumequeue"), 1000);
-    let log = (PhysicalOffset(0), PhysicalOffset(0));
-    let disk = std::sync::Arc::new(RealDisk);
-    let mut queue = ConsumeQueue::open(disk, &config, "t", QueueId(0), log).unwrap();
-    queue.flush().unwrap();
-    assert!(!dir.path().join("consumequeue").exists());
 }

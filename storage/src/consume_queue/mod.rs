@@ -48,6 +48,9 @@ use crate::{
 /// Blocks are reserved in pieces of this size.
 const RESERVE_BYTES: u64 = 64 * 1024;
 
+/// A queue is flushed more often than it fills as many files.
+const UNFLUSHED_FILES_MAX: usize = 4;
+
 /// Where queues lie and how large their files are.
 #[derive(Clone, Debug)]
 pub struct ConsumeQueueConfig {
@@ -164,7 +167,8 @@ impl ConsumeQueue {
             opened.push(Arc::new(QueueFile::current(segment)));
         }
         // A predecessor may not have flushed what it wrote last, nor the names of new files.
-        let unflushed = files.starts().get(files.starts().len().saturating_sub(2));
+        let unflushed = files.starts().len().saturating_sub(UNFLUSHED_FILES_MAX);
+        let unflushed = files.starts().get(unflushed);
         let flushed = QueueOffset(unflushed.map_or(0, |start| start / ENTRY_BYTES)).min(max);
         let has_new_names = !files.starts().is_empty();
         let shared = Arc::new(Shared {

@@ -30,7 +30,7 @@ pub struct Broker {
     pub tail: LogTail,
     pub reader: DispatchReader,
     pub queues: BTreeMap<(String, u32), ConsumeQueue>,
-    next_offsets: BTreeMap<(String, u32), u64>,
+    pub next_offsets: BTreeMap<(String, u32), u64>,
     pub now: i64,
 }
 
@@ -85,26 +85,29 @@ impl Broker {
         body: &[u8],
         tag: &str,
     ) -> Result<PhysicalOffset, AppendError> {
-        let next = self.next_offsets.entry((topic.to_owned(), queue)).or_insert(0);
+        let key = (topic.to_owned(), queue);
+        let next = self.next_offsets.get(&key).copied().unwrap_or(0);
         let mut text = String::new();
         if !tag.is_empty() {
             properties::append(&mut text, properties::TAGS, tag);
         }
         let mut record = record(topic, queue, body, &text);
-        record.queue_offset = *next as i64;
+        record.queue_offset = next as i64;
         record.store_timestamp = self.now;
         let appended = match self.tail.append(&mut record) {
-            Err(AppendError::SegmentFull { next, .. }) => {
-                let config = &self.store.config().log;
-                let Ok(segment) = allocate_segment(&*self.disk, config, next) else {
-                    return Err(AppendError::SegmentFull { len: 0, next });
-                };
-                self.tail.install(segment).unwrap();
+            Err(AppendError::SegmentFull { .. }) => {
+                if !self.tail.advance() {
+                    let (config, next) = (self.log().config(), self.tail.next_segment_start());
+                    let Ok(segment) = allocate_segment(&*self.disk, config, next) else {
+                        return Err(AppendError::SegmentFull { len: 0, next });
+                    };
+                    self.tail.install(segment).unwrap();
+                }
                 self.tail.append(&mut record)?
             }
             appended => appended?,
         };
-        *next += 1;
+        self.next_offsets.insert(key, next + 1);
         Ok(appended.offset)
     }
 
@@ -155,6 +158,11 @@ impl Broker {
     pub fn stop(mut self) {
         self.checkpoint().unwrap();
         self.store.close().unwrap();
+    }
+
+    /// Dies as a process that is killed: nothing is tidied up, only the system gives its lock back.
+    pub fn kill(self) {
+        std::mem::forget(self.tail);
     }
 
     /// The bodies of a queue from `from` on.
