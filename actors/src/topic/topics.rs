@@ -30,6 +30,9 @@ use crate::{
     registrar::{Register, Registrar},
 };
 
+/// How often a topic's actor is given the same configuration if it panics over it.
+const CONFIGURE_TRIES: usize = 3;
+
 /// Make a topic that is missing. Answered once it can be sent to; if it is there already, at once.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), TopicError>")]
@@ -149,8 +152,12 @@ impl Topics {
             }
         };
         Box::pin(async move {
-            // An actor that died with this order publishes the configuration when it is restarted.
-            let _ = actor.send(Configure(config)).await;
+            // An order that died with its actor is given to the next incarnation.
+            for _ in 0..CONFIGURE_TRIES {
+                if actor.send(Configure(config.clone())).await.is_ok() {
+                    return;
+                }
+            }
         })
     }
 
