@@ -18,6 +18,7 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -25,7 +26,7 @@ use std::{
 };
 
 use actix::{ActorContext, AsyncContext, Message};
-use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, future::LocalBoxFuture};
 use gantry_codec::{Command, frame};
 use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell, StreamLogic};
 use slog::{Logger, debug, info};
@@ -93,6 +94,15 @@ pub struct Connection<S: Service> {
 struct Traffic {
     last_read: Instant,
     last_write: Instant,
+}
+
+/// A request that other actors had to work for is done.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Finished {
+    oneway: bool,
+    /// See [`Outcome::Again`]; `None` if the work panicked.
+    result: Option<Result<Command, Command>>,
 }
 
 /// The outbox has become shorter while reading was stopped.
@@ -196,18 +206,18 @@ impl<S: Service> Connection<S> {
         ctx: &mut Ctx<Self>,
     ) {
         self.open_answers += 1;
-        ctx.spawn_then(work, move |connection, result, ctx| {
-            connection.open_answers -= 1;
-            match result {
-                Ok(again) => {
-                    connection.command(again, ctx);
-                    let mut outbox = connection.outbox.borrow_mut();
-                    connection.service.burst_end(&connection.handle, &mut outbox);
-                }
-                Err(reply) => connection.answer(&reply, oneway),
-            }
-            connection.hold_back();
-        });
+        let me = ctx.address();
+        // Beside the actor, not within it: a request that was accepted is carried out even if its
+        // client goes away, as consumers do right behind their last commit or unlock.
+        let carried_out = async move {
+            let result = AssertUnwindSafe(work).catch_unwind().await.ok();
+            me.do_send(Finished { oneway, result });
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "ends with the request, of which few are open"
+        )]
+        tokio::task::spawn_local(carried_out);
     }
 
     /// Reading goes on only while everything that this connection holds is within its limits.
@@ -309,6 +319,22 @@ impl<S: Service> Receive<Push> for Connection<S> {
     }
 }
 
+impl<S: Service> Receive<Finished> for Connection<S> {
+    fn receive(&mut self, Finished { oneway, result }: Finished, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.open_answers -= 1;
+        match result {
+            Some(Ok(again)) => {
+                self.command(again, ctx);
+                self.service.burst_end(&self.handle, &mut self.outbox.borrow_mut());
+            }
+            Some(Err(reply)) => self.answer(&reply, oneway),
+            None => ctx.fail("a request panicked"),
+        }
+        self.hold_back();
+        Reply::Now(())
+    }
+}
+
 impl<S: Service> Receive<Resume> for Connection<S> {
     fn receive(&mut self, _: Resume, _: &mut Ctx<Self>) -> Reply<()> {
         self.hold_back();
@@ -354,5 +380,73 @@ impl<S: Service> actix::fut::ActorFuture<Shell<Connection<S>>> for Writer {
                 Poll::Ready(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use bytes::BytesMut;
+    use gantry_supervisor::{ChildSpec, Placement, Tree};
+    use slog::{Discard, o};
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::net::NoEvent;
+
+    /// Needs a moment for every request, and notes when it is done.
+    struct Slow(Arc<Mutex<Vec<&'static str>>>);
+
+    impl Service for Slow {
+        type Event = NoEvent;
+
+        fn request(&mut self, cmd: Command, _: &ConnectionHandle, _: &mut Outbox) -> Outcome {
+            let events = self.0.clone();
+            Outcome::Later(Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                events.lock().unwrap().push("done");
+                Command::response(0, &cmd)
+            }))
+        }
+
+        fn event(&mut self, event: NoEvent, _: &ConnectionHandle, _: &mut Outbox) {
+            match event {}
+        }
+
+        fn closed(&mut self, _: &ConnectionHandle) {
+            self.0.lock().unwrap().push("closed");
+        }
+    }
+
+    #[test]
+    fn an_accepted_request_is_carried_out_though_its_client_is_gone() {
+        let events: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+        let seen = events.clone();
+        actix::System::new().block_on(async move {
+            let log = Logger::root(Discard, o!());
+            let tree = Tree::root("test", Placement::single(), log.clone(), 1);
+            let (mut far, near) = tokio::io::duplex(4096);
+            let opening = Opening {
+                id: ConnectionId(1),
+                remote: "127.0.0.1:1".parse().unwrap(),
+                local: "127.0.0.1:2".parse().unwrap(),
+                limits: ConnectionLimits::default(),
+                log,
+                open: Open::one_more(Arc::default()),
+            };
+            let factory: ServiceFactory<Slow> = Arc::new(move |_| Slow(seen.clone()));
+            tree.spawn(ChildSpec::once("connection", move |ctx| {
+                Ok(Connection::open(opening, Box::new(near), &factory, ctx))
+            }));
+            let mut frame = BytesMut::new();
+            Command::request(42).encode(&mut frame);
+            far.write_all(&frame).await.unwrap();
+            drop(far);
+            while events.lock().unwrap().len() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(*events.lock().unwrap(), ["closed", "done"]);
+        });
     }
 }

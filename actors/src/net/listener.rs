@@ -112,7 +112,7 @@ impl<S: Service> StreamLogic<io::Result<Accepted>> for Listener<S> {
 pub(super) struct Open(Arc<AtomicUsize>);
 
 impl Open {
-    fn one_more(count: Arc<AtomicUsize>) -> Self {
+    pub(super) fn one_more(count: Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
