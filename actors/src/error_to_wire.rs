@@ -233,7 +233,7 @@ pub fn refused_append(
         SendResult::Refused(why) => {
             (rs::SERVICE_NOT_AVAILABLE, format!("service not available now. {why}"))
         }
-        SendResult::Open | SendResult::Stored(_) | SendResult::FlushTimeout(_) => {
+        SendResult::Open | SendResult::Stored(_) => {
             (rs::SYSTEM_ERROR, "the send was lost by an internal failure, try again".to_owned())
         }
     };
@@ -255,7 +255,7 @@ pub fn refused_append(
 /// The answer to a send-back: a code, and a remark if it failed.
 pub fn code_only(send: &Send, out: &mut BytesMut) {
     let (code, remark) = match &send.result {
-        SendResult::Stored(_) | SendResult::FlushTimeout(_) => (rs::SUCCESS, None),
+        SendResult::Stored(_) => (rs::SUCCESS, None),
         SendResult::Refused(why) => (rs::SYSTEM_ERROR, Some(why.to_string())),
         other => (rs::SYSTEM_ERROR, Some(format!("the message was not stored: {other:?}"))),
     };

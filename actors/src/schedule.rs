@@ -223,10 +223,7 @@ impl Schedule {
         let Some(next) = self.under_way.remove(&level) else { return true };
         let open = batch.sends.iter().position(|send| {
             // A topic that was deleted meanwhile takes its messages with it.
-            !matches!(
-                send.result,
-                SendResult::Stored(_) | SendResult::FlushTimeout(_) | SendResult::QueueGone
-            )
+            !matches!(send.result, SendResult::Stored(_) | SendResult::QueueGone)
         });
         // What was stored before the first refusal is delivered again: seldom, and never lost.
         if open.is_none() {

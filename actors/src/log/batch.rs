@@ -109,8 +109,6 @@ pub enum SendResult {
     Open,
     /// Stored; the offset of its first message in its queue.
     Stored(u64),
-    /// Stored, but not flushed within the time limit.
-    FlushTimeout(u64),
     /// The queue was deleted before the message reached the log.
     QueueGone,
     /// The message is larger than the log takes.

@@ -9,10 +9,10 @@ use gantry_codec::properties as names;
 
 /// What the broker reads from a property string on its way into the log.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Scan<'a> {
+pub struct Scan {
     /// `UNIQ_KEY`, as a range of the string.
     pub unique_key: Option<Range<usize>>,
-    /// `WAIT` is not `false`... the producer's send waits for the flush.
+    /// `WAIT` is `false`: the send does not wait for the flush.
     pub no_wait: bool,
     /// `DELAY`, a level above 0.
     pub delay_level: u32,
@@ -26,13 +26,11 @@ pub struct Scan<'a> {
     pub region: bool,
     /// `POP_CK`: to be taken out before storing.
     pub pop_ck: bool,
-    /// `MAX_RECONSUME_TIMES`, text.
-    pub max_reconsume_times: Option<&'a str>,
 }
 
-impl<'a> Scan<'a> {
+impl Scan {
     /// Looks once over `properties`.
-    pub fn of(properties: &'a str) -> Self {
+    pub fn of(properties: &str) -> Self {
         let mut scan = Self::default();
         let mut at = 0;
         for pair in properties.split(names::PAIR_END) {
@@ -53,7 +51,6 @@ impl<'a> Scan<'a> {
                 names::CLUSTER => scan.cluster = true,
                 names::MSG_REGION => scan.region = true,
                 names::POP_CK => scan.pop_ck = true,
-                names::MAX_RECONSUME_TIMES => scan.max_reconsume_times = Some(value),
                 _ => {}
             }
         }

@@ -26,10 +26,9 @@ const COMMIT_OFFSET: i32 = 1;
 const SUSPEND: i32 = 2;
 const SUBSCRIPTION: i32 = 4;
 
-/// Messages that a pull gets at most, whatever it asks for (Java: 32 unless asked for fewer… the
-/// client's own limit is 1024).
+/// Messages that a pull gets at most, whatever it asks for; clients ask for no more.
 const MESSAGES_MAX: i32 = 1024;
-/// A pull is held at least a moment, and not beyond what clients wait.
+/// A pull is not held for longer, whatever it asks for.
 const HOLD_MAX: Duration = Duration::from_secs(60);
 /// Held pulls of one connection; more are answered at once.
 const HELD_PULLS_MAX: usize = 10_000;

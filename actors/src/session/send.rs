@@ -48,7 +48,7 @@ impl From<SendRefusal> for Detour {
 struct Accepted<'a> {
     header: SendHeader<'a>,
     slot: Arc<QueueSlot>,
-    scan: Scan<'a>,
+    scan: Scan,
     reconsume_times: i32,
     /// Where it goes after its delay, if it has one: real topic and queue.
     delayed_for: Option<(Arc<str>, u32)>,
@@ -303,13 +303,9 @@ impl Session {
         if send.code_only {
             return error_to_wire::code_only(send, out.buffer());
         }
-        let (code, queue_offset) = match &send.result {
-            SendResult::Stored(offset) => (rs::SUCCESS, *offset),
-            SendResult::FlushTimeout(offset) => (rs::FLUSH_DISK_TIMEOUT, *offset),
-            refused => {
-                error_to_wire::refused_append(send, refused, &self.shared.config, out.buffer());
-                return;
-            }
+        let SendResult::Stored(queue_offset) = &send.result else {
+            let (result, config) = (&send.result, &self.shared.config);
+            return error_to_wire::refused_append(send, result, config, out.buffer());
         };
         let messages = batch.messages.get(send.messages.clone()).unwrap_or_default();
         self.message_ids.clear();
@@ -324,12 +320,12 @@ impl Session {
         let unique_key = messages.first().and_then(|m| batch.properties.get(m.unique_key.clone()));
         let reply = SendReply {
             opaque: send.opaque,
-            code,
+            code: rs::SUCCESS,
             remark: None,
             serialize_type: send.serialize_type,
             msg_id: &self.message_ids,
             queue_id: send.asked_queue as i32,
-            queue_offset: queue_offset as i64,
+            queue_offset: *queue_offset as i64,
             transaction_id: unique_key.filter(|key| !key.is_empty()),
             region: &self.shared.config.region,
             trace_on: self.shared.config.trace_on,
@@ -363,7 +359,7 @@ pub(super) fn with_properties(properties: &str, pairs: &[(&str, &str)]) -> Strin
 pub(super) fn append_properties(
     text: &mut String,
     properties: &str,
-    scan: &Scan<'_>,
+    scan: &Scan,
     extra: &str,
     fresh_key: impl FnOnce() -> IdText,
 ) -> Result<Stored, SendRefusal> {
