@@ -10,12 +10,19 @@
 //! | [`LogFlusher`] | one flusher | syncs |
 //! | [`CommitLog`] | everybody | reads what is published |
 //! | [`ConsumeQueue`] | one queue actor | writes the index of a queue |
+//! | [`QueueFlusher`] | whoever may wait for a disk | syncs it |
 //! | [`ConsumeQueueView`] | everybody | reads it |
 //! | [`DispatchReader`] | one dispatcher | goes through the log for the queues |
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
 //!
-//! Everything reaches the disk through [`Disk`]. `unsafe` is in `segment.rs` alone.
+//! Everything reaches the disk through [`Disk`]; over a [`MemDisk`] the whole store runs without files
+//! and with every fault that a disk can have. `unsafe` is in `segment.rs` alone.
+//!
+//! A message's way: appended to the mapped file and published ([`LogTail`]); read by the dispatcher and
+//! indexed ([`DispatchReader`], [`ConsumeQueue`]); read by consumers ([`pull`]) as a slice of the same
+//! mapping. What a crash may take is the business of [`LogFlusher`], [`Store::checkpoint`] and recovery
+//! ([`Store::open`]).
 //!
 //! This crate must not know of actors, sockets or requests.
 
@@ -42,7 +49,7 @@ pub use commit_log::{
     allocate_segment,
 };
 pub use consume_queue::{
-    ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError,
+    ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
 };
 pub use disk::{Disk, MemDisk, RealDisk, StoreLock};
 pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};

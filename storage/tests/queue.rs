@@ -203,7 +203,8 @@ fn a_flush_brings_all_files_and_their_names_to_the_disk() {
     let mut queue = open(&disk);
     append(&mut queue, 0..120);
     assert_eq!(range(&open(&disk.crash())), (0, 0));
-    queue.flush().unwrap();
+    let flusher = queue.flusher();
+    assert_eq!(flusher.sync().unwrap(), QueueOffset(120));
     append(&mut queue, 120..130);
     assert_eq!(all(&open(&disk.crash())), entries(0..120));
     // A successor does not know what its predecessor had flushed.
@@ -249,9 +250,10 @@ fn a_deleted_queue_begins_anew() {
     let disk = MemDisk::new();
     let mut queue = open(&disk);
     append(&mut queue, 0..60);
-    let view = queue.view();
+    let (view, flusher) = (queue.view(), queue.flusher());
     queue.delete().unwrap();
     assert_eq!((view.max_offset(), view.entry(QueueOffset(3))), (QueueOffset(0), None));
+    assert_eq!(flusher.sync().unwrap(), QueueOffset(0));
     assert_eq!(disk.list(&dir()).unwrap(), []);
     append(&mut queue, 0..5);
     assert_eq!(all(&queue), entries(0..5));

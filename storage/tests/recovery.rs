@@ -224,6 +224,14 @@ fn a_store_left_in_order_by_java() {
     assert_eq!(count(&mut broker), 25);
     broker.stop();
 
+    // A queue that is cut to nothing is still told of, so that it gets its messages back.
+    write_java_checkpoint(&disk, 1, 1);
+    disk.write_atomic(&config().root.join("abort"), b"").unwrap();
+    let mut broker = Broker::open(disk.clone());
+    assert_eq!(broker.store.queues()[0].max, QueueOffset(0));
+    assert_eq!(count(&mut broker), 25);
+    broker.stop();
+
     // Without any queue, everything is dispatched again.
     write_java_checkpoint(&disk, 1, 1);
     disk.remove_dir(&config().queues.dir).unwrap();

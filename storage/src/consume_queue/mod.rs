@@ -12,17 +12,18 @@
 //! are zeros.
 //! Failure policy: an entry that cannot be written is an error to the caller, who may try again. After
 //! a failed flush every later one fails too, because nobody knows what is on the disk then; the entries
-//! stay readable.
+//! stay readable. [`QueueFlusher`] flushes, on a thread that may wait.
 
 pub(crate) mod entry;
 pub(crate) mod files;
+mod flusher;
 mod view;
 
 use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -31,11 +32,13 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 
 pub use entry::IndexEntry;
+pub use flusher::QueueFlusher;
 pub use view::ConsumeQueueView;
 
 use self::{
     entry::{ENTRY_BYTES, Slot},
     files::QueueFiles,
+    flusher::FlushState,
     view::{QueueFile, Shared},
 };
 use crate::{
@@ -127,10 +130,6 @@ pub struct ConsumeQueue {
     /// Bytes of that file whose blocks are reserved.
     reserved: u64,
     max_physical: PhysicalOffset,
-    flushed: QueueOffset,
-    /// Whether files were made whose names may not be on the disk yet.
-    has_new_names: bool,
-    is_poisoned: bool,
 }
 
 impl ConsumeQueue {
@@ -171,6 +170,7 @@ impl ConsumeQueue {
         let unflushed = files.starts().get(unflushed);
         let flushed = QueueOffset(unflushed.map_or(0, |start| start / ENTRY_BYTES)).min(max);
         let has_new_names = !files.starts().is_empty();
+        let flush = FlushState { flushed, has_new_names, is_poisoned: false };
         let shared = Arc::new(Shared {
             disk,
             dir,
@@ -178,6 +178,7 @@ impl ConsumeQueue {
             files: ArcSwap::from_pointee(opened),
             min: AtomicU64::new(min.0),
             max: AtomicU64::new(max.0),
+            flush: Mutex::new(flush),
         });
         Ok(Self {
             shared,
@@ -185,9 +186,6 @@ impl ConsumeQueue {
             // Blocks behind the end may be reserved or a hole; they are reserved again.
             reserved: end_byte % len,
             max_physical: last.map_or(PhysicalOffset(0), |entry| entry.end()),
-            flushed,
-            has_new_names,
-            is_poisoned: false,
         })
     }
 
@@ -196,9 +194,14 @@ impl ConsumeQueue {
         ConsumeQueueView(self.shared.clone())
     }
 
+    /// What brings it to the disk.
+    pub fn flusher(&self) -> QueueFlusher {
+        QueueFlusher(self.shared.clone())
+    }
+
     /// One past the last entry.
     pub fn max_offset(&self) -> QueueOffset {
-        QueueOffset(self.shared.max.load(Ordering::Acquire))
+        self.shared.max_offset()
     }
 
     /// One past the last byte of the newest record in the queue; 0 without one.
@@ -219,7 +222,7 @@ impl ConsumeQueue {
                 return Err(QueueError::Gap { first, end });
             }
             self.shared.min.store(first.0, Ordering::Release);
-            self.flushed = first;
+            self.shared.flush_state().flushed = first;
         }
         let (mut next, mut rest) = (first, entries);
         while !rest.is_empty() {
@@ -292,7 +295,7 @@ impl ConsumeQueue {
         self.writer = writer;
         self.publish(at);
         self.reserved = at;
-        self.has_new_names = true;
+        self.shared.flush_state().has_new_names = true;
         self.shared.files.rcu(|files| {
             let mut files = Vec::clone(files);
             files.push(Arc::new(QueueFile::current(segment.clone())));
@@ -301,29 +304,12 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Brings the queue to the disk.
+    /// Brings the queue to the disk; see [`QueueFlusher::sync`].
     ///
     /// # Errors
-    /// If the system cannot, or once could not: the queue has to be built again from the log then.
+    /// If the system cannot, or once could not.
     pub fn flush(&mut self) -> Result<(), QueueError> {
-        if self.is_poisoned {
-            return Err(QueueError::Poisoned { path: self.shared.dir.display().to_string() });
-        }
-        let flushed = self.sync();
-        self.is_poisoned = flushed.is_err();
-        flushed.map_err(|e| io_error(&self.shared.dir, e))
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let (from, to) = (self.flushed.0 * ENTRY_BYTES, self.max_offset().0 * ENTRY_BYTES);
-        self.shared.sync(from, to)?;
-        if std::mem::take(&mut self.has_new_names) {
-            // The folders of the queue and of its topic may be new as well.
-            let dirs = self.shared.dir.ancestors().take(3);
-            dirs.into_iter().try_for_each(|dir| self.shared.disk.sync_dir(dir))?;
-        }
-        self.flushed = self.max_offset();
-        Ok(())
+        self.flusher().sync().map(drop)
     }
 
     /// Removes the queue's files. Whoever holds a view reads an empty queue from now on.
@@ -333,8 +319,10 @@ impl ConsumeQueue {
     pub fn delete(&mut self) -> Result<(), QueueError> {
         self.writer = None;
         self.max_physical = PhysicalOffset(0);
-        self.flushed = QueueOffset(0);
         let shared = &self.shared;
+        // Held to the end: a flush meets the files either all there or all gone.
+        let mut state = shared.flush_state();
+        (state.flushed, state.has_new_names) = (QueueOffset(0), false);
         shared.max.store(0, Ordering::Release);
         shared.min.store(0, Ordering::Release);
         shared.files.store(Arc::default());

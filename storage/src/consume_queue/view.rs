@@ -7,14 +7,17 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
 
-use super::entry::{ENTRY_BYTES, IndexEntry, Slot};
+use super::{
+    entry::{ENTRY_BYTES, IndexEntry, Slot},
+    flusher::FlushState,
+};
 use crate::{commit_log::segment_path, disk::Disk, offset::QueueOffset, segment::Segment};
 
 /// What the owner of a queue and its readers share.
@@ -27,6 +30,7 @@ pub(super) struct Shared {
     pub(super) min: AtomicU64,
     /// Stored after the entries before it are readable.
     pub(super) max: AtomicU64,
+    pub(super) flush: Mutex<FlushState>,
 }
 
 /// One file, mapped at the latest when it is read.
@@ -58,6 +62,11 @@ impl QueueFile {
 }
 
 impl Shared {
+    /// One past the last entry.
+    pub(super) fn max_offset(&self) -> QueueOffset {
+        QueueOffset(self.max.load(Ordering::Acquire))
+    }
+
     /// Brings the bytes `from..to` of the queue to the disk.
     pub(super) fn sync(&self, from: u64, to: u64) -> io::Result<()> {
         for file in self.files.load().iter() {
@@ -83,7 +92,7 @@ impl ConsumeQueueView {
 
     /// One past the last entry.
     pub fn max_offset(&self) -> QueueOffset {
-        QueueOffset(self.0.max.load(Ordering::Acquire))
+        self.0.max_offset()
     }
 
     /// The entry at `offset`; `None` outside of the queue, or if its file cannot be read.

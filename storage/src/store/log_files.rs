@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use gantry_codec::record::{self, BLANK_MAGIC, RecordHead};
 
-use super::{OpenError, io_error, start::FileHead};
+use super::{OpenError, io_error};
 use crate::{
     commit_log::{CommitLog, LogConfig, segment_path},
     disk::Disk,
@@ -73,13 +73,9 @@ impl<'a> LogFiles<'a> {
         PhysicalOffset(self.segments.last().map_or(0, |last| last.end()))
     }
 
-    /// What each file begins with.
-    pub(super) fn heads(&self) -> Vec<FileHead> {
-        let head = |segment: &Arc<Segment>| {
-            let start = PhysicalOffset(segment.start());
-            FileHead { start, timestamp: self.record(start).map(|(head, _)| head.store_timestamp) }
-        };
-        self.segments.iter().map(head).collect()
+    /// Where each of them starts.
+    pub(super) fn starts(&self) -> Vec<PhysicalOffset> {
+        self.segments.iter().map(|segment| PhysicalOffset(segment.start())).collect()
     }
 
     /// The record at `offset`, if one starts there.

@@ -314,10 +314,11 @@ fn recover(
     let evidence = Evidence {
         stopped_in_order: clean,
         checkpoint,
-        files: &files.heads(),
+        files: &files.starts(),
         files_end: files.end(),
     };
-    let start = decide(&evidence, || found.indexed_end())?;
+    let first_time = |start| files.record(start).map(|(head, _)| head.store_timestamp);
+    let start = decide(&evidence, first_time, || found.indexed_end())?;
     let end = files.find_end(start.from, config.check_crc, start.rebuilds);
     let limit = if start.rebuilds { start.from } else { end.offset };
     let queues = found.cut_at(limit, start.sweeps)?;

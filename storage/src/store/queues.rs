@@ -80,15 +80,16 @@ impl<'a> Queues<'a> {
         let mut recovered = Vec::with_capacity(self.found.len());
         for found in &self.found {
             let mut files = self.files(found)?;
+            if files.starts().is_empty() {
+                continue;
+            }
             let max = self.end_before(found, &files, limit)?;
+            let min = files.begin_at(self.log.begin(), max)?;
             if sweeps || files.is_used(max)? {
                 files.clear_from(max)?;
             }
-            if !files.starts().is_empty() {
-                let min = files.begin_at(self.log.begin(), max)?;
-                let (topic, queue) = (found.topic.clone(), found.queue);
-                recovered.push(RecoveredQueue { topic, queue, min, max });
-            }
+            let (topic, queue) = (found.topic.clone(), found.queue);
+            recovered.push(RecoveredQueue { topic, queue, min, max });
         }
         Ok(recovered)
     }

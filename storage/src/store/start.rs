@@ -20,19 +20,10 @@ pub(super) struct Evidence<'a> {
     pub(super) stopped_in_order: bool,
     /// The checkpoint, or one that says nothing.
     pub(super) checkpoint: &'a Checkpoint,
-    /// The log's files, in order.
-    pub(super) files: &'a [FileHead],
+    /// Where the log's files start, in order.
+    pub(super) files: &'a [PhysicalOffset],
     /// Where they end.
     pub(super) files_end: PhysicalOffset,
-}
-
-/// What a log file begins with.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FileHead {
-    /// Where it starts.
-    pub(super) start: PhysicalOffset,
-    /// Store time of the record at its start, if there is one.
-    pub(super) timestamp: Option<i64>,
 }
 
 /// The decision.
@@ -46,40 +37,40 @@ pub(super) struct Start {
     pub(super) sweeps: bool,
 }
 
-/// See the module's text. `indexed` gives the end of the newest record that a queue has, and is asked
-/// only if need be.
+/// See the module's text. What takes reading is asked only if need be: `first_time` for the store time
+/// of the record at a file's start, if there is one, and `indexed` for the end of the newest record that
+/// a queue has.
 pub(super) fn decide<E>(
     evidence: &Evidence<'_>,
+    first_time: impl Fn(PhysicalOffset) -> Option<i64>,
     indexed: impl FnOnce() -> Result<Option<PhysicalOffset>, E>,
 ) -> Result<Start, E> {
     let rebuilds = !evidence.stopped_in_order;
-    let begin = evidence.files.first().map_or(evidence.files_end, |first| first.start);
+    let begin = evidence.files.first().copied().unwrap_or(evidence.files_end);
     let within = |offset: &PhysicalOffset| *offset <= evidence.files_end;
     let ours = evidence.checkpoint.dispatched.filter(within);
     let from = match ours {
         Some(dispatched) => dispatched,
-        None if rebuilds => old_enough(evidence).unwrap_or(begin),
+        None if rebuilds => {
+            let limit = evidence.checkpoint.min_timestamp();
+            let is_old = |time| 0 < time && time <= limit;
+            let old =
+                evidence.files.iter().rev().find(|file| first_time(**file).is_some_and(is_old));
+            old.copied().unwrap_or(begin)
+        }
         None => indexed()?.filter(within).unwrap_or(begin),
     };
     Ok(Start { from: from.max(begin), rebuilds, sweeps: rebuilds || ours.is_none() })
-}
-
-fn old_enough(evidence: &Evidence<'_>) -> Option<PhysicalOffset> {
-    let limit = evidence.checkpoint.min_timestamp();
-    let is_old = |file: &&FileHead| file.timestamp.is_some_and(|time| 0 < time && time <= limit);
-    evidence.files.iter().rev().find(is_old).map(|file| file.start)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Three files of 100 bytes that begin at 100; the third one has no record yet.
-    const FILES: [FileHead; 3] = [
-        FileHead { start: PhysicalOffset(100), timestamp: Some(10_000) },
-        FileHead { start: PhysicalOffset(200), timestamp: Some(20_000) },
-        FileHead { start: PhysicalOffset(300), timestamp: None },
-    ];
+    /// Start and first time of three files of 100 bytes; the third one has no record yet.
+    const FILES: [File; 3] = [(100, Some(10_000)), (200, Some(20_000)), (300, None)];
+
+    type File = (u64, Option<i64>);
 
     /// Orderly stop, our offset, the checkpoint's times, end of the indexed; from, rebuilds, sweeps.
     type Row = (bool, Option<u64>, i64, Option<u64>, u64, bool, bool);
@@ -113,20 +104,22 @@ mod tests {
         (false, None, -1, None, 100, true, true),
     ];
 
-    fn decide_row(row: &Row, files: &[FileHead], files_end: u64) -> Start {
+    fn decide_row(row: &Row, files: &[File], files_end: u64) -> Start {
         let checkpoint = Checkpoint {
             physic_msg_timestamp: row.2,
             logics_msg_timestamp: row.2 + 500,
             dispatched: row.1.map(PhysicalOffset),
             ..Checkpoint::default()
         };
+        let starts: Vec<_> = files.iter().map(|file| PhysicalOffset(file.0)).collect();
         let evidence = Evidence {
             stopped_in_order: row.0,
             checkpoint: &checkpoint,
-            files,
+            files: &starts,
             files_end: PhysicalOffset(files_end),
         };
-        decide(&evidence, || Ok::<_, ()>(row.3.map(PhysicalOffset))).unwrap()
+        let first_time = |start: PhysicalOffset| files.iter().find(|file| file.0 == start.0)?.1;
+        decide(&evidence, first_time, || Ok::<_, ()>(row.3.map(PhysicalOffset))).unwrap()
     }
 
     #[test]
@@ -146,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_first_record_without_a_time_does_not_count() {
-        let files = [FileHead { start: PhysicalOffset(0), timestamp: Some(0) }, FILES[0]];
+        let files = [(0, Some(0)), FILES[0]];
         assert_eq!(decide_row(&ROWS[16], &files, 200).from, PhysicalOffset(0));
         let row = (false, None, 13_000, None, 0, true, true);
         assert_eq!(decide_row(&row, &files, 200).from, PhysicalOffset(100));
