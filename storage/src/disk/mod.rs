@@ -5,8 +5,8 @@
 //! memory, so the seam costs nothing where messages are written and read.
 //!
 //! Durability, which recovery relies on: what [`Segment::sync`] and [`Disk::write_atomic`] return from
-//! is on the disk; so are the names made by [`Disk::create_segment`] and [`Disk::write_atomic`]. Other
-//! names are once [`Disk::sync_dir`] returns.
+//! is on the disk; so are the names made by [`Disk::create_segment`], [`Disk::write_atomic`] and
+//! [`Disk::create_dir`]. Other names are once [`Disk::sync_dir`] returns.
 
 mod mem;
 mod real;
@@ -51,7 +51,7 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all in it; one that is not there is no error.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes a folder and those above it.
+    /// Makes a folder and those above it, and makes that durable.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Brings the names in a folder to the disk.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;

@@ -26,6 +26,7 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_segment(&self, path: &Path, start: u64, len: u64) -> io::Result<Arc<Segment>> {
+        self.create_dir(parent(path))?;
         let file = create(path)?;
         let reserved = reserve(&file, 0, len)
             .and_then(|()| file.sync_all())
@@ -100,7 +101,7 @@ impl Disk for RealDisk {
 
     fn write_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let dir = parent(path);
-        fs::create_dir_all(dir)?;
+        self.create_dir(dir)?;
         let mut aside = path.as_os_str().to_owned();
         aside.push(".tmp");
         let aside = PathBuf::from(aside);
@@ -120,7 +121,15 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        if dir.is_dir() {
+            return Ok(());
+        }
+        self.create_dir(parent(dir))?;
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        self.sync_dir(parent(dir))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -225,6 +234,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (full, sparse) = (dir.path().join("full"), dir.path().join("deep/er/sparse"));
         RealDisk.create_segment(&full, 0, 1 << 20).unwrap();
+        RealDisk.create_dir(&dir.path().join("a/b/c")).unwrap();
+        assert!(dir.path().join("a/b/c").is_dir());
         RealDisk.create_sparse_segment(&sparse, 0, 1 << 20).unwrap();
         let blocks = |path: &Path| fs::metadata(path).unwrap().blocks() * 512;
         assert!(blocks(&full) >= 1 << 20);
