@@ -91,8 +91,10 @@ impl Appender {
     /// An appender that continues at `tail`. `incarnation` keeps the rounds of a predecessor that died
     /// apart from its own.
     pub fn new(parts: AppenderParts, tail: LogTail, incarnation: u64) -> Self {
+        // Times go on from the newest record, whatever the clock did meanwhile.
+        let last_timestamp = parts.log.last_timestamp();
         let round = Round { number: (incarnation << 40) + 1, ..Round::default() };
-        Self { parts, tail, round, spare: None, waiting: VecDeque::new(), last_timestamp: 0 }
+        Self { parts, tail, round, spare: None, waiting: VecDeque::new(), last_timestamp }
     }
 
     fn accept(&mut self, mut batch: Box<SendBatch>, me: &Recipient<SegmentReady>) {
