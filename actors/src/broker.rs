@@ -38,7 +38,7 @@ use crate::{
         flusher::Flusher,
         state::LogState,
     },
-    net::{Acceptor, ConnectionLimits, Listener, Network, PortSpec, ServiceFactory},
+    net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     registrar::{LastTable, Registrar, RegistrarConfig},
     schedule::{DelayLevels, Schedule, ScheduleParts},
     session::{Session, SessionConfig, Shared},
@@ -341,14 +341,6 @@ impl Start<'_> {
         }
     }
 
-    fn io_threads(&self) -> Vec<Place> {
-        let chosen = match self.config.network.io_threads {
-            0 => (self.seams.cores / 2).max(1),
-            threads => threads,
-        };
-        (0..chosen).map(|index| Place::numbered("io", index)).collect()
-    }
-
     /// With few cores the appender shares the connections' thread: a hop within a thread wakes nobody.
     fn appender_place(&self) -> Place {
         let alone = match self.config.store.appender_placement {
@@ -599,18 +591,12 @@ impl Start<'_> {
         let network = &self.config.network;
         let shared = shared.clone();
         let factory: ServiceFactory<Session> = Arc::new(move |_| Session::new(shared.clone()));
-        let limits = ConnectionLimits {
-            outbox_bytes: network.connection_outbox_bytes,
-            stall: network.client_stall_timeout,
-            idle: network.idle_time_max,
-            ..ConnectionLimits::default()
-        };
         let spec = Arc::new(PortSpec {
             factory,
             tree: self.tree.pool(&format!("connections-{name}")),
-            threads: self.io_threads(),
+            threads: io_threads(network, self.seams.cores),
             connections_max: CONNECTIONS_MAX,
-            limits,
+            limits: network.into(),
             log: self.log.new(o!("port" => name)),
         });
         // The first incarnation takes the socket that is open already, later ones open it again.

@@ -6,9 +6,9 @@ use std::{collections::BTreeMap, sync::Arc, thread};
 
 use futures_util::FutureExt;
 use gantry_client::{ClientConfig, TcpConnector};
-use gantry_conf::{BrokerConfig, NamesrvConfig, NetworkConfig};
+use gantry_conf::{BrokerConfig, NamesrvConfig};
 use gantry_storage::{RealDisk, SystemClock};
-use gantry_supervisor::{Place, Placement, Tree};
+use gantry_supervisor::{Placement, Tree};
 use slog::{Logger, o};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, BrokerStartError, Seams},
-    net::{ConnectionLimits, TcpNetwork},
+    net::{TcpNetwork, io_threads},
     registry,
 };
 
@@ -40,12 +40,6 @@ impl Real {
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
-
-    fn io_threads(&self, network: &NetworkConfig) -> Vec<Place> {
-        let count =
-            if network.io_threads == 0 { (self.cores / 2).max(1) } else { network.io_threads };
-        (0..count).map(|index| Place::numbered("io", index)).collect()
-    }
 }
 
 impl Services for Real {
@@ -66,13 +60,8 @@ impl Services for Real {
             settings: registry::Settings::from(&config.routes),
             shown,
             connections_max: CONNECTIONS_MAX,
-            limits: ConnectionLimits {
-                outbox_bytes: network.connection_outbox_bytes,
-                stall: network.client_stall_timeout,
-                idle: network.idle_time_max,
-                ..ConnectionLimits::default()
-            },
-            io_threads: self.io_threads(network),
+            limits: network.into(),
+            io_threads: io_threads(network, self.cores),
         };
         let log = log.new(o!("service" => "namesrv"));
         let running = registry::start(settings, seams, log)

@@ -19,6 +19,7 @@ use std::sync::{
 };
 
 use actix::{AsyncContext, Message};
+use gantry_codec::record::sys_flag;
 use gantry_storage::{CommitLog, DispatchEntry, DispatchReader, IndexEntry, PhysicalOffset};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply};
 use slog::{Logger, error, info};
@@ -30,10 +31,6 @@ use crate::{
 
 /// Entries per round: enough to make the hop cheap, few enough to let the queues run in between.
 const ROUND_ENTRIES_MAX: usize = 2048;
-
-/// Transaction bits of a record's flag.
-const TRANSACTION_BITS: i32 = 0xC;
-const TRANSACTION_COMMIT: i32 = 0x8;
 
 /// The log has a new end.
 #[derive(Message)]
@@ -143,7 +140,7 @@ impl Round {
 
 /// Half messages and rollbacks are in no queue.
 fn is_indexed(entry: &DispatchEntry<'_>) -> bool {
-    matches!(entry.sys_flag & TRANSACTION_BITS, 0 | TRANSACTION_COMMIT)
+    matches!(entry.sys_flag & sys_flag::TRANSACTION, 0 | sys_flag::COMMIT)
 }
 
 /// The queue's entry: with the hash of the tag, or the delivery time of a delayed message.

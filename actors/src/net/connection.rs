@@ -28,6 +28,7 @@ use std::{
 use actix::{ActorContext, AsyncContext, Message};
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use gantry_codec::{Command, frame};
+use gantry_conf::NetworkConfig;
 use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell, StreamLogic};
 use slog::{Logger, debug, info};
 use tokio::{sync::oneshot, time::Instant};
@@ -60,6 +61,17 @@ impl ConnectionLimits {
     fn tick(&self) -> Duration {
         let stall = self.stall / 2;
         self.idle.map_or(stall, |idle| stall.min(idle / 8))
+    }
+}
+
+impl From<&NetworkConfig> for ConnectionLimits {
+    fn from(config: &NetworkConfig) -> Self {
+        Self {
+            outbox_bytes: config.connection_outbox_bytes,
+            stall: config.client_stall_timeout,
+            idle: config.idle_time_max,
+            ..Self::default()
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, Stream};
+use gantry_conf::NetworkConfig;
 use gantry_supervisor::{ChildSpec, Ctx, Logic, Place, Shell, StreamLogic, Tree};
 use slog::{Logger, debug, o, warn};
 
@@ -44,6 +45,12 @@ pub struct PortSpec<S: Service> {
     pub limits: ConnectionLimits,
     /// Parent of the connections' loggers.
     pub log: Logger,
+}
+
+/// The threads that serve connections: as many as configured, or half the cores.
+pub fn io_threads(config: &NetworkConfig, cores: usize) -> Vec<Place> {
+    let count = if config.io_threads == 0 { (cores / 2).max(1) } else { config.io_threads };
+    (0..count).map(|index| Place::numbered("io", index)).collect()
 }
 
 /// Numbers connections, across all ports of a process.

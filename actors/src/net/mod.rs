@@ -17,7 +17,7 @@ pub mod outbox;
 pub mod service;
 
 pub use connection::{Connection, ConnectionLimits};
-pub use listener::{Listener, PortSpec};
+pub use listener::{Listener, PortSpec, io_threads};
 pub use network::{Acceptor, Network, TcpNetwork};
 pub use outbox::Outbox;
 pub use service::{

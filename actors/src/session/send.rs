@@ -9,7 +9,7 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 use gantry_codec::{
     BatchMessages, Command, IdText, OffsetMessageId, SendHeader, SendReply, properties as names,
-    response_code as rs,
+    record::PROPERTIES_BYTES_MAX, response_code as rs,
 };
 
 use super::{Session, properties::Scan};
@@ -23,8 +23,6 @@ use crate::{
     },
 };
 
-/// Largest property string: its length is a signed 16-bit number in the record.
-const PROPERTIES_BYTES_MAX: usize = i16::MAX as usize;
 /// Used up batches that a session keeps for later bursts.
 const SPARE_BATCHES_MAX: usize = 4;
 /// A batch whose buffers grew beyond this is not kept.
