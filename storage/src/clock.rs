@@ -6,10 +6,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use chrono::{TimeZone, Timelike};
+
 /// Where timestamps come from.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970, UTC.
     fn now_ms(&self) -> i64;
+
+    /// The hour of the day where the broker runs, 0 to 23; UTC unless the clock knows better.
+    fn local_hour(&self) -> u8 {
+        (self.now_ms().div_euclid(3_600_000)).rem_euclid(24) as u8
+    }
 }
 
 /// The machine's clock.
@@ -20,6 +27,11 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the seam that all others go through")]
     fn now_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+
+    fn local_hour(&self) -> u8 {
+        let now = chrono::Local.timestamp_millis_opt(self.now_ms()).single();
+        now.map_or(0, |now| now.hour() as u8)
     }
 }
 
@@ -42,5 +54,22 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now_ms(&self) -> i64 {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_begin_on_the_hour() {
+        let clock = ManualClock::new(4 * 3_600_000 - 1);
+        assert_eq!(clock.local_hour(), 3);
+        clock.advance(1);
+        assert_eq!(clock.local_hour(), 4);
+        clock.advance(20 * 3_600_000);
+        assert_eq!(clock.local_hour(), 0);
+        assert_eq!(ManualClock::new(-1).local_hour(), 23);
+        assert!(SystemClock.local_hour() < 24);
     }
 }

@@ -11,11 +11,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Disk, StoreLock};
+use super::{Disk, Space, StoreLock};
 use crate::segment::{Memory, Segment};
 
 /// The unit in which the system writes pages back by itself.
 const PAGE_BYTES: u64 = 4096;
+/// Room of a disk of which nothing else was said.
+const TOTAL_BYTES: u64 = 1 << 40;
 
 /// See the module's text. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -28,6 +30,9 @@ struct State {
     dirs: BTreeSet<PathBuf>,
     locked: BTreeSet<PathBuf>,
     free_bytes: Option<u64>,
+    /// What is told of the room below a folder, if not the truth.
+    spaces: BTreeMap<PathBuf, Space>,
+    modified: BTreeMap<PathBuf, i64>,
     fails_to_sync: bool,
 }
 
@@ -54,6 +59,21 @@ impl MemDisk {
     /// Gives the disk this much room from now on; what needs more fails.
     pub fn set_free_bytes(&self, free: Option<u64>) {
         self.state().free_bytes = free;
+    }
+
+    /// What [`Disk::space`] tells of `dir` and all below it from now on; a folder within may be told of
+    /// apart. `None` tells what [`set_free_bytes`](Self::set_free_bytes) left of 1 TiB again.
+    pub fn set_space(&self, dir: &Path, space: Option<Space>) {
+        let spaces = &mut self.state().spaces;
+        match space {
+            Some(space) => spaces.insert(dir.to_owned(), space),
+            None => spaces.remove(dir),
+        };
+    }
+
+    /// What [`Disk::modified_ms`] tells of a file from now on; it is 0 until then.
+    pub fn set_modified_ms(&self, path: &Path, ms: i64) {
+        self.state().modified.insert(path.to_owned(), ms);
     }
 
     /// Makes every sync fail, or work again.
@@ -321,6 +341,21 @@ impl Disk for MemDisk {
         Ok(())
     }
 
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let state = self.state();
+        if let Some(told) = dir.ancestors().find_map(|dir| state.spaces.get(dir)) {
+            return Ok(*told);
+        }
+        let free = state.free_bytes.unwrap_or(TOTAL_BYTES).min(TOTAL_BYTES);
+        Ok(Space { total: TOTAL_BYTES, free, available: free })
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        let state = self.state();
+        state.node(path)?;
+        Ok(state.modified.get(path).copied().unwrap_or(0))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<StoreLock> {
         if !self.state().locked.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -415,6 +450,25 @@ mod tests {
         let after = disk.crash().open_segment(path, 0, 4096, 4096).unwrap();
         assert_eq!(after.read(0, 4).unwrap(), [0, !b'n', 0, 0], "the rest was not synced");
         assert!(disk.open_segment(path, 0, 4095, 0).is_err());
+    }
+
+    #[test]
+    fn room_and_times_are_as_told() {
+        let disk = MemDisk::new();
+        let space = |dir: &str| disk.space(Path::new(dir)).unwrap();
+        assert_eq!(space("/a").used_percent(), Some(0));
+        disk.set_free_bytes(Some(TOTAL_BYTES / 4));
+        assert_eq!(space("/a").used_percent(), Some(75));
+        let full = Space { total: 10, free: 0, available: 0 };
+        disk.set_space(Path::new("/a"), Some(full));
+        assert_eq!((space("/a/b"), space("/c").used_percent()), (full, Some(75)));
+        disk.set_space(Path::new("/a"), None);
+        assert_eq!(space("/a/b").used_percent(), Some(75));
+        let path = Path::new("/a/file");
+        assert_eq!(disk.modified_ms(path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        disk.write_atomic(path, b"x").unwrap();
+        disk.set_modified_ms(path, 7);
+        assert_eq!(disk.modified_ms(path).unwrap(), 7);
     }
 
     #[test]

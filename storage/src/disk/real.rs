@@ -10,14 +10,15 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::UNIX_EPOCH,
 };
 
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock},
+    fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock, statvfs},
     io::Errno,
 };
 
-use super::{Disk, StoreLock};
+use super::{Disk, Space, StoreLock};
 use crate::segment::Segment;
 
 /// See the module's text.
@@ -134,6 +135,29 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let mut found = statvfs(dir);
+        for above in dir.ancestors().skip(1) {
+            if !matches!(found, Err(Errno::NOENT)) {
+                break;
+            }
+            let is_here = above.as_os_str().is_empty();
+            found = statvfs(if is_here { Path::new(".") } else { above });
+        }
+        let found = found?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space {
+            total: bytes(found.f_blocks),
+            free: bytes(found.f_bfree),
+            available: bytes(found.f_bavail),
+        })
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        let modified = fs::metadata(path)?.modified()?;
+        Ok(modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
     }
 
     fn lock(&self, path: &Path) -> io::Result<StoreLock> {
@@ -279,6 +303,21 @@ mod tests {
         RealDisk.remove_dir(&config).unwrap();
         RealDisk.remove_dir(&config).unwrap();
         assert_eq!(RealDisk.list(&config).unwrap(), []);
+    }
+
+    #[test]
+    fn room_and_time_are_those_of_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = RealDisk.space(dir.path()).unwrap();
+        assert!(space.total > 0 && space.available <= space.free && space.free <= space.total);
+        let deeper = RealDisk.space(&dir.path().join("not/there")).unwrap();
+        assert_eq!(deeper.total, space.total, "that of the folder above");
+        let path = dir.path().join("file");
+        let missing = RealDisk.modified_ms(&path).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let file = File::create(&path).unwrap();
+        file.set_modified(UNIX_EPOCH + std::time::Duration::from_millis(86_400_001)).unwrap();
+        assert_eq!(RealDisk.modified_ms(&path).unwrap(), 86_400_001);
     }
 
     #[test]
