@@ -45,11 +45,12 @@ mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{
-    AppendError, Appended, CommitLog, FlushError, LogConfig, LogFlusher, LogTail, WrongSegment,
-    allocate_segment,
+    AppendError, Appended, CommitLog, FlushError, LogConfig, LogFile, LogFlusher, LogTail,
+    RemoveError, WrongSegment, allocate_segment,
 };
 pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
+    trim_unopened,
 };
 pub use disk::{Disk, MemDisk, RealDisk, Space, StoreLock};
 pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};

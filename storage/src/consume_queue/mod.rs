@@ -17,6 +17,7 @@
 pub(crate) mod entry;
 pub(crate) mod files;
 mod flusher;
+mod trim;
 mod view;
 
 use std::{
@@ -33,6 +34,7 @@ use thiserror::Error;
 
 pub use entry::IndexEntry;
 pub use flusher::QueueFlusher;
+pub use trim::trim_unopened;
 pub use view::ConsumeQueueView;
 
 use self::{
@@ -109,6 +111,14 @@ pub enum QueueError {
         first: QueueOffset,
         /// The queue's end.
         end: QueueOffset,
+    },
+    /// An entry within the queue cannot be read.
+    #[error("{path}: the entry at {offset} cannot be read")]
+    Unreadable {
+        /// The queue's folder.
+        path: String,
+        /// The entry.
+        offset: QueueOffset,
     },
     /// An earlier flush failed.
     #[error("{path}: an earlier flush has failed")]

@@ -50,6 +50,11 @@ impl QueueFile {
         Self { start: segment.start(), segment: OnceLock::from(segment) }
     }
 
+    /// The byte of the queue at which it starts.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
     fn map(&self, shared: &Shared) -> io::Result<&Arc<Segment>> {
         if let Some(segment) = self.segment.get() {
             return Ok(segment);

@@ -1,12 +1,14 @@
 //! The log's files as they are found: which there are, and where the log really ends.
 //!
-//! | a file in the folder | what is done |
+//! | a file in one of the folders | what is done |
 //! |---|---|
 //! | a folder | passed over |
 //! | the last one, without length or of another length and without a record | removed: its creation was interrupted |
 //! | any other of another length | error: another size is configured, or the file is damaged |
 //! | a name that is not its offset | error |
 //! | a missing one in between | error |
+//! | the same part of the log in two folders | error |
+//! | one that the log goes on in, in a folder that is only read | error |
 //!
 //! The log ends before the first record that is not whole: unknown magic, lengths that do not fit each
 //! other, a body that its CRC does not match (unless switched off). A blank record leads to the next
@@ -17,7 +19,10 @@
 //! Files behind that of the end are removed, and what lies behind the end becomes zeros, so that no
 //! later recovery can take what is stale for records.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use gantry_codec::record::{self, BLANK_MAGIC, RecordHead};
 
@@ -35,6 +40,8 @@ pub(super) struct LogFiles<'a> {
     config: &'a LogConfig,
     /// In order, without gaps, readable to their ends.
     segments: Vec<Arc<Segment>>,
+    /// Where each of them lies.
+    paths: Vec<PathBuf>,
 }
 
 /// Where the log ends.
@@ -52,15 +59,24 @@ impl<'a> LogFiles<'a> {
     /// Finds and maps the files.
     pub(super) fn open(disk: &'a dyn Disk, config: &'a LogConfig) -> Result<Self, OpenError> {
         let mut segments: Vec<Arc<Segment>> = Vec::new();
-        for start in list(disk, config)? {
-            if let Some(last) = segments.last().filter(|last| last.end() != start) {
-                return Err(OpenError::Missing { missing: last.end() });
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for Found { start, path } in list(disk, config)? {
+            match (segments.last(), paths.last()) {
+                (Some(last), Some(other)) if last.start() == start => {
+                    let name = |path: &Path| path.display().to_string();
+                    return Err(OpenError::Twice { first: name(other), second: name(&path) });
+                }
+                (Some(last), _) if last.end() != start => {
+                    return Err(OpenError::Missing { missing: last.end() });
+                }
+                _ => {}
             }
-            let (path, len) = (segment_path(&config.dir, start), config.segment_bytes);
+            let len = config.segment_bytes;
             let segment = disk.open_segment(&path, start, len, len);
             segments.push(segment.map_err(|e| io_error(&path, e))?);
+            paths.push(path);
         }
-        Ok(Self { disk, config, segments })
+        Ok(Self { disk, config, segments, paths })
     }
 
     /// Where the files begin.
@@ -136,11 +152,14 @@ impl<'a> LogFiles<'a> {
         sweeps: bool,
     ) -> Result<CommitLog, OpenError> {
         let mut segments = Vec::with_capacity(self.segments.len());
-        for segment in self.segments {
-            let path = segment_path(&self.config.dir, segment.start());
-            let io = |e| io_error(&path, e);
+        let is_read_only = |path: &Path| {
+            let dirs = &self.config.read_only_dirs;
+            path.parent().is_some_and(|dir| dirs.iter().any(|read_only| read_only == dir))
+        };
+        for (segment, path) in self.segments.into_iter().zip(&self.paths) {
+            let io = |e| io_error(path, e);
             if segment.start() > end.0 {
-                self.disk.remove(&path).map_err(io)?;
+                self.disk.remove(path).map_err(io)?;
                 continue;
             }
             let (start, len) = (segment.start(), segment.len());
@@ -151,23 +170,36 @@ impl<'a> LogFiles<'a> {
                 segments.push(segment);
                 continue;
             }
+            if is_read_only(path) {
+                return Err(OpenError::ReadOnly { path: path.display().to_string() });
+            }
             drop(segment);
             if sweeps {
-                self.disk.clear_from(&path, place).map_err(io)?;
-                self.disk.reserve(&path, place, len - place).map_err(io)?;
+                self.disk.clear_from(path, place).map_err(io)?;
+                self.disk.reserve(path, place, len - place).map_err(io)?;
             }
-            segments.push(self.disk.open_segment(&path, start, len, place).map_err(io)?);
+            segments.push(self.disk.open_segment(path, start, len, place).map_err(io)?);
         }
         Ok(CommitLog::new(self.config.clone(), segments, end, last_timestamp))
     }
 }
 
-/// Where the files of the folder start, in order.
-fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
-    let (dir, want) = (&config.dir, config.segment_bytes);
-    let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
-    let mut files: Vec<_> = listed.into_iter().filter_map(|(n, len)| Some((n, len?))).collect();
-    if let Some((name, _)) = files.last().filter(|(_, len)| *len != want) {
+/// A file of the log.
+struct Found {
+    start: u64,
+    path: PathBuf,
+}
+
+/// The files of all folders, in order.
+fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<Found>, OpenError> {
+    let want = config.segment_bytes;
+    let mut files: Vec<(String, &Path, u64)> = Vec::new();
+    for dir in config.all_dirs() {
+        let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
+        files.extend(listed.into_iter().filter_map(|(name, len)| Some((name, dir, len?))));
+    }
+    files.sort_unstable();
+    if let Some((name, dir, _)) = files.last().filter(|(.., len)| *len != want) {
         let path = dir.join(name);
         let head = disk.read_at(&path, 0, 8).map_err(|e| io_error(&path, e))?;
         if head.iter().all(|byte| *byte == 0) {
@@ -175,7 +207,7 @@ fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
             files.pop();
         }
     }
-    let start = |(name, len): (String, u64)| {
+    let found = |(name, dir, len): (String, &Path, u64)| {
         let path = dir.join(&name);
         let start = name.parse::<u64>().ok().filter(|start| start % want == 0);
         let Some(start) = start.filter(|start| segment_path(dir, *start) == path) else {
@@ -184,9 +216,9 @@ fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
         if len != want {
             return Err(OpenError::Length { path: path.display().to_string(), len, want });
         }
-        Ok(start)
+        Ok(Found { start, path })
     };
-    files.into_iter().map(start).collect()
+    files.into_iter().map(found).collect()
 }
 
 /// What lies at a place in the log.

@@ -54,7 +54,7 @@ pub struct StoreConfig {
 impl StoreConfig {
     /// The usual layout below `root`.
     pub fn new(root: PathBuf, log_file_bytes: u64, queue_file_bytes: u64) -> Self {
-        let log = LogConfig { dir: root.join("commitlog"), segment_bytes: log_file_bytes };
+        let log = LogConfig::new(root.join("commitlog"), log_file_bytes);
         let queues = ConsumeQueueConfig::new(root.join("consumequeue"), queue_file_bytes);
         Self { root, log, queues, check_crc: true }
     }
@@ -105,6 +105,20 @@ pub enum OpenError {
     /// A file in the log's folder that cannot be one of the log.
     #[error("{path} is no file of the log")]
     Foreign {
+        /// The file.
+        path: String,
+    },
+    /// The same part of the log in two of its folders (`storePathCommitLog`).
+    #[error("{first} and {second} are the same part of the log; one of them must go")]
+    Twice {
+        /// One file.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The log goes on in a file of a folder that is only read (`readOnlyCommitLogStorePaths`).
+    #[error("{path} is not full and the log goes on in it, but its folder is only read")]
+    ReadOnly {
         /// The file.
         path: String,
     },
