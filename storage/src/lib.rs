@@ -14,6 +14,7 @@
 //! | [`ConsumeQueueView`] | everybody | reads it |
 //! | [`DispatchReader`] | one dispatcher | goes through the log for the queues |
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
+//! | [`retention`] | one cleaner | decides what goes, and when the disk is too full |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
 //!
 //! Everything reaches the disk through [`Disk`]; over a [`MemDisk`] the whole store runs without files
@@ -40,6 +41,7 @@ mod dispatch;
 mod json_file;
 mod offset;
 mod reader;
+pub mod retention;
 mod segment;
 mod store;
 
