@@ -284,8 +284,12 @@ impl Start<'_> {
         let root = store.store_path_root_dir.clone();
         StoreConfig {
             log: LogConfig {
-                dir: store.store_path_commit_log.clone(),
-                segment_bytes: store.mapped_file_size_commit_log,
+                full_percent: self.config.retention.disk_space_clean_forcibly_ratio,
+                ..LogConfig::over(
+                    &store.store_path_commit_log,
+                    &store.read_only_commit_log_store_paths,
+                    store.mapped_file_size_commit_log,
+                )
             },
             queues: ConsumeQueueConfig::new(
                 root.join("consumequeue"),

@@ -19,11 +19,8 @@ const STORE: KeyList = "
     commitCommitLogLeastPages commitCommitLogThoroughInterval flushIntervalConsumeQueue
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval wakeFlushWhenPutMessage
     wakeCommitWhenPutMessage putMessageTimeout useReentrantLockWhenPutMessage useABSLock
-    topicQueueLockNum deleteWhen fileReservedTime cleanResourceInterval
-    deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval destroyMapedFileIntervalForcibly
-    redeleteHangedFileInterval deleteFileBatchMax diskMaxUsedSpaceRatio
-    diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio cleanFileForciblyEnable
-    maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
+    topicQueueLockNum deleteConsumeQueueFilesInterval destroyMapedFileIntervalForcibly
+    redeleteHangedFileInterval maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
     messageIndexEnable messageIndexSafe maxHashSlotNum maxIndexNum maxMsgsNumBatch
     defaultQueryMaxNum indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
     flushDelayOffsetInterval enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
@@ -147,6 +144,6 @@ mod tests {
         assert_eq!(refusal("aclEnable", "false"), None);
         assert!(refusal("aclEnable", "TRUE").is_some());
         assert!(refusal("storeType", "defaultrocksdb").is_some());
-        assert_eq!(refusal("deleteWhen", "04"), None);
+        assert_eq!(refusal("useABSLock", "true"), None);
     }
 }

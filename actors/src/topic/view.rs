@@ -48,7 +48,7 @@ pub struct QueueSlot {
     dispatch_round: AtomicU64,
     dispatch_place: AtomicU64,
     /// What recovery found, until the queue has been opened.
-    recovered: (u64, u64),
+    recovered: (AtomicU64, u64),
     view: ArcSwapOption<ConsumeQueueView>,
     actor: OnceLock<Addr<Shell<Queue>>>,
     watcher: OnceLock<Recipient<QueueAdvanced>>,
@@ -76,7 +76,7 @@ impl QueueSlot {
             round: AtomicU64::new(0),
             dispatch_round: AtomicU64::new(0),
             dispatch_place: AtomicU64::new(0),
-            recovered: (min, max),
+            recovered: (AtomicU64::new(min), max),
             view: ArcSwapOption::empty(),
             actor: OnceLock::new(),
             watcher: OnceLock::new(),
@@ -152,8 +152,13 @@ impl QueueSlot {
     pub fn range(&self) -> (u64, u64) {
         match &*self.view.load() {
             Some(view) => (view.min_offset().0, view.max_offset().0),
-            None => self.recovered,
+            None => (self.recovered.0.load(Ordering::Acquire), self.recovered.1),
         }
+    }
+
+    /// Called by the cleaner when it has removed the beginning of a queue that nobody has opened.
+    pub fn raise_recovered_min(&self, min: u64) {
+        self.recovered.0.fetch_max(min.min(self.recovered.1), Ordering::AcqRel);
     }
 
     /// The queue's actor, started now if it was not running.
@@ -273,6 +278,16 @@ mod tests {
         // A send that was refused belongs to the round, but has taken no offset of its queue.
         slot.commit_round(1);
         assert_eq!(slot.next_offset(), 7);
+    }
+
+    #[test]
+    fn the_beginning_of_an_unopened_queue_rises_up_to_its_end() {
+        let slot = slot(7);
+        slot.raise_recovered_min(4);
+        slot.raise_recovered_min(2);
+        assert_eq!(slot.range(), (4, 7));
+        slot.raise_recovered_min(9);
+        assert_eq!(slot.range(), (7, 7));
     }
 
     #[test]
