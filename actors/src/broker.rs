@@ -9,7 +9,7 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
-//! | `flush`, `files`, `metadata` | what blocks on the disk: flusher; allocator; offsets, group table |
+//! | `flush`, `files`, `cleaner`, `metadata` | what blocks on the disk: flusher; allocator; cleaner; offsets, group table |
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -20,10 +20,10 @@ use std::{
 use actix::Addr;
 use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
-use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
+use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType, RetentionConfig};
 use gantry_storage::{
     Clock, CloseError, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store,
-    StoreConfig,
+    StoreConfig, retention::RetentionPolicy,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -34,9 +34,10 @@ use crate::{
     log::{
         allocator::Allocator,
         appender::{Appender, AppenderParts},
+        cleaner::{Cleaner, CleanerParts},
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
         flusher::Flusher,
-        state::LogState,
+        state::{LogState, Refusal},
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     registrar::{LastTable, Registrar, RegistrarConfig},
@@ -158,7 +159,10 @@ impl Broker {
     /// the store is marked as left in order (unless writing had failed).
     pub async fn stop(&self) {
         self.tree.stop().await;
-        if let Some(refusal) = self.shared.log_state.refusal() {
+        // What is refused for want of room is not in the store; what is there is whole.
+        if let Some(refusal) = self.shared.log_state.refusal()
+            && let Refusal::Failed(_) = &*refusal
+        {
             warn!(self.log, "the store is not marked as stopped in order";
                 "reason" => refusal.reason().to_string());
             return;
@@ -226,6 +230,7 @@ impl Start<'_> {
         });
         let control = self.start_groups(&store, &facts, &topics, advertised).await?;
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
+        let cleaner = self.start_cleaner(&store, &facts, &control, &actors).await?;
 
         let shared = Arc::new(Shared {
             config: self.session_config(advertised, &levels),
@@ -236,6 +241,7 @@ impl Start<'_> {
             log: store.log().clone(),
             log_state: actors.state,
             appender: actors.appender,
+            cleaner,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
@@ -581,6 +587,35 @@ impl Start<'_> {
         Ok(())
     }
 
+    async fn start_cleaner(
+        &self,
+        store: &Arc<Store>,
+        facts: &Arc<Facts>,
+        control: &group::Control,
+        actors: &LogActors,
+    ) -> Result<Addr<Shell<Cleaner>>, BrokerStartError> {
+        let retention = &self.config.retention;
+        let parts = CleanerParts {
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+            log: store.log().clone(),
+            state: actors.state.clone(),
+            signal: actors.signal.clone(),
+            topics: facts.topics.clone(),
+            queues: facts.queues.clone(),
+            offsets: control.offsets().clone(),
+            policy: retention_policy(retention),
+            keeps_unconsumed: retention.never_delete_unconsumed,
+            interval: retention.clean_resource_interval,
+            file_interval: retention.delete_commit_log_files_interval,
+            log_to: self.child_log("cleaner"),
+        };
+        let spec = ChildSpec::new("cleaner", Policy::RestartEmpty, move |_| {
+            Ok(Cleaner::new(parts.clone()))
+        });
+        self.started("cleaner", self.tree.start(spec.place(Place::named("cleaner"))).await)
+    }
+
     async fn open_port(
         &self,
         name: &'static str,
@@ -626,6 +661,19 @@ impl Start<'_> {
         started: Result<T, Exit>,
     ) -> Result<T, BrokerStartError> {
         started.map_err(|reason| BrokerStartError::Actor { actor, reason })
+    }
+}
+
+fn retention_policy(config: &RetentionConfig) -> RetentionPolicy {
+    RetentionPolicy {
+        reserved_ms: i64::from(config.file_reserved_time) * 3_600_000,
+        delete_hours: config.delete_when.clone(),
+        max_used_percent: config.disk_max_used_space_ratio,
+        forcible_percent: config.disk_space_clean_forcibly_ratio,
+        warning_percent: config.disk_space_warning_level_ratio,
+        cleans_forcibly: config.clean_file_forcibly_enable,
+        batch_max: config.delete_file_batch_max,
+        log_bytes: config.retention_bytes,
     }
 }
 

@@ -21,7 +21,8 @@ fn views(broker: &mut Broker, topic: &str, queues: u32) -> Vec<(QueueId, Consume
 
 fn raised(topic: &mut TopicBytes, broker: &mut Broker, limit: u64) -> Vec<(u32, u64)> {
     let views = views(broker, "t", 2);
-    let over = topic.over(&views, limit);
+    let mut over = topic.over(&views, limit);
+    over.retain(|(queue, min)| *min > views[queue.0 as usize].1.min_offset());
     for (queue, min) in &over {
         broker.queue("t", queue.0).raise_min(*min).unwrap();
     }

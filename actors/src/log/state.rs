@@ -65,6 +65,11 @@ impl LogState {
         self.refusal.load_full()
     }
 
+    /// Whether a disk is over its limit, as far as anybody said.
+    pub fn is_disk_full(&self) -> bool {
+        self.causes.lock().unwrap_or_else(PoisonError::into_inner).disk_full.is_some()
+    }
+
     /// Ends writing for good.
     pub fn fail(&self, why: &str) {
         self.change(|causes| _ = causes.failed.get_or_insert_with(|| why.into()));
@@ -131,11 +136,13 @@ mod tests {
         state.no_space("no file");
         state.disk_full("91%");
         state.disk_full("92%");
+        assert!(state.is_disk_full());
         assert_eq!(refusal(&state), Some(Refusal::DiskFull("92%".into())));
         state.space_again();
         assert_eq!(refusal(&state), Some(Refusal::DiskFull("92%".into())));
         state.no_space("no file");
         state.disk_has_room();
+        assert!(!state.is_disk_full());
         assert_eq!(refusal(&state), Some(Refusal::NoSpace("no file".into())));
         state.space_again();
         assert_eq!(refusal(&state), None);

@@ -9,6 +9,7 @@
 //! Owns: the batch that is being gathered, the batches under way, a cache of the topic used last.
 //! Must not: block, wait, or keep state that another connection would need.
 
+mod cleaning;
 mod lookup;
 mod properties;
 mod pull;
@@ -122,6 +123,9 @@ impl Service for Session {
             | rq::GET_EARLIEST_MSG_STORETIME
             | rq::VIEW_MESSAGE_BY_ID => Outcome::Reply(lookup::answer(&self.shared, &cmd)),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
+            rq::DELETE_EXPIRED_COMMITLOG
+            | rq::CLEAN_EXPIRED_CONSUMEQUEUE
+            | rq::CLEAN_UNUSED_TOPIC => cleaning::request(&self.shared, cmd),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),
             _ => Outcome::Reply(unsupported(&cmd)),

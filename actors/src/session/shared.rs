@@ -9,7 +9,7 @@ use gantry_supervisor::{Credits, Shell};
 
 use crate::{
     group::Control,
-    log::{appender::Appender, state::LogState},
+    log::{appender::Appender, cleaner::Cleaner, state::LogState},
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -56,6 +56,8 @@ pub struct Shared {
     pub log_state: Arc<LogState>,
     /// The log's writer.
     pub appender: Addr<Shell<Appender>>,
+    /// Removes old files.
+    pub cleaner: Addr<Shell<Cleaner>>,
     /// The memory budget of messages on their way to the log.
     pub credits: Credits,
     /// Wall clock.

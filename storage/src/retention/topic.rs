@@ -46,8 +46,8 @@ struct Counted {
 }
 
 impl TopicBytes {
-    /// Where the queues have to begin so that all of them together hold no more than `limit` bytes:
-    /// those only that have to begin later than they do.
+    /// Where each of the queues has to begin so that all of them together hold no more than `limit`
+    /// bytes. What was said once is not taken back, whether the queue begins there already or not.
     pub fn over(
         &mut self,
         views: &[(QueueId, ConsumeQueueView)],
@@ -61,7 +61,6 @@ impl TopicBytes {
             oldest.extend(view.entry(counted.from).map(|entry| Reverse((entry.offset, place))));
         }
         let mut bytes: u64 = self.queues.values().map(|counted| counted.bytes).sum();
-        let mut raised = BTreeMap::new();
         while bytes > limit
             && let Some(Reverse((_, place))) = oldest.pop()
         {
@@ -70,11 +69,10 @@ impl TopicBytes {
             let Some(entry) = view.entry(counted.from) else { continue };
             bytes = bytes.saturating_sub(entry.size.into());
             counted.drop_first(&entry);
-            raised.insert(*queue, counted.from);
             let next = (counted.from < counted.to).then(|| view.entry(counted.from)).flatten();
             oldest.extend(next.map(|entry| Reverse((entry.offset, place))));
         }
-        raised.into_iter().collect()
+        self.queues.iter().map(|(queue, counted)| (*queue, counted.from)).collect()
     }
 }
 
