@@ -1,5 +1,6 @@
 //! What goes: by age, by the log's budget, by the limits of a topic; what stays for a group.
 
+use gantry_client::Message;
 use gantry_codec::request_code as rq;
 use gantry_storage::Disk;
 
@@ -129,6 +130,22 @@ fn nothing_goes_that_a_group_has_not_consumed() {
         assert!((21..=33).contains(&min), "{min}");
         rig.client.commit_offset("readers", &queue, 60).await.unwrap();
         eventually("the rest to go", async || rig.log_end() - rig.log_min() <= 2 * FILE).await;
+    });
+}
+
+#[test]
+fn nothing_goes_that_is_not_due() {
+    with_broker(&["retentionBytes=16384", "neverDeleteUnconsumed=true"], async |rig| {
+        let queue = rig.topic("t", "").await;
+        let delayed = Message::new("t", "later").with_delay_level(18);
+        rig.client.producer("senders").send_to(&queue, &delayed).await.unwrap();
+        rig.send(&queue, 0..40).await;
+        for _ in 0..5 {
+            rig.order(rq::DELETE_EXPIRED_COMMITLOG).await;
+        }
+        assert_eq!(rig.log_min(), 0);
+        rig.clock.advance(3 * HOUR_MS);
+        eventually("files to go", async || rig.log_end() - rig.log_min() <= 2 * FILE).await;
     });
 }
 

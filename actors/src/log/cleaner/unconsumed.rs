@@ -44,10 +44,25 @@ impl fmt::Display for Unconsumed {
     }
 }
 
+/// How far a group is in a topic.
+struct Progress {
+    group: Arc<str>,
+    /// Its offsets by queue; none in queues where it has not begun.
+    offsets: Vec<(i32, i64)>,
+}
+
+impl Progress {
+    /// The offset from which on it needs the queue.
+    fn needs(&self, queue_id: u32) -> u64 {
+        let offset = self.offsets.iter().find(|(queue, _)| *queue as u32 == queue_id);
+        offset.map_or(0, |(_, offset)| (*offset).max(0) as u64)
+    }
+}
+
 /// What groups have consumed of the topics that keep what they have not.
 pub struct Consumption {
     /// By topic the groups, each with its offsets by queue.
-    topics: HashMap<Arc<str>, Vec<(Arc<str>, Vec<(i32, i64)>)>>,
+    topics: HashMap<Arc<str>, Vec<Progress>>,
     /// Whether every topic is one of those.
     all: bool,
 }
@@ -55,13 +70,14 @@ pub struct Consumption {
 impl Consumption {
     /// As the offsets are now; of `all` topics, or of those that say so themselves.
     pub fn now(topics: &TopicTable, offsets: &OffsetView, all: bool) -> Self {
-        let (table, mut consumed) = (topics.all(), HashMap::<Arc<str>, Vec<_>>::new());
+        let (table, mut consumed) = (topics.all(), HashMap::<Arc<str>, Vec<Progress>>::new());
         let keeps = |view: &Arc<TopicView>| {
             all || TopicRetention::of(&view.config.attributes).keeps_unconsumed
         };
-        offsets.for_each(|group, topic, cells| {
+        offsets.for_each(|group, topic, offsets| {
             if table.get(topic).is_some_and(keeps) {
-                consumed.entry(topic.into()).or_default().push((group.into(), cells));
+                let progress = Progress { group: group.into(), offsets };
+                consumed.entry(topic.into()).or_default().push(progress);
             }
         });
         Self { topics: consumed, all }
@@ -70,14 +86,14 @@ impl Consumption {
     /// The offset from which on some group needs the queue; `None` if no group is known that does.
     pub fn needed_from(&self, topic: &str, queue_id: u32) -> Option<u64> {
         let groups = self.topics.get(topic)?;
-        groups.iter().map(|(_, cells)| offset_in(cells, queue_id)).min()
+        groups.iter().map(|progress| progress.needs(queue_id)).min()
     }
 
     /// The oldest message that somebody needs.
     pub fn oldest(&self, topics: &TopicTable, queues: &Queues, now_ms: i64) -> Option<Unconsumed> {
         let consumed = self.topics.iter().filter_map(|(topic, groups)| {
             let view = topics.get(topic)?;
-            let needed = groups.iter().map(|(group, cells)| needed_by(group, cells, &view, queues));
+            let needed = groups.iter().map(|progress| needed_by(progress, &view, queues));
             needed.flatten().min_by_key(|needed| needed.place)
         });
         let schedule = topics.get(SCHEDULE_TOPIC).filter(|_| self.all);
@@ -86,29 +102,28 @@ impl Consumption {
     }
 }
 
-fn offset_in(cells: &[(i32, i64)], queue_id: u32) -> u64 {
-    let cell = cells.iter().find(|(queue, _)| *queue as u32 == queue_id);
-    cell.map_or(0, |(_, offset)| (*offset).max(0) as u64)
-}
-
 /// The oldest message of a topic that a group has not consumed.
-fn needed_by(
-    group: &Arc<str>,
-    cells: &[(i32, i64)],
-    view: &TopicView,
-    queues: &Queues,
-) -> Option<Unconsumed> {
+fn needed_by(progress: &Progress, view: &TopicView, queues: &Queues) -> Option<Unconsumed> {
     let needed = view.queues.iter().filter_map(|slot| {
-        let offset = offset_in(cells, slot.queue_id);
+        let offset = progress.needs(slot.queue_id);
         // Most queues are consumed to their ends: nothing has to be opened to see that.
-        if offset >= slot.range().1 {
+        if offset >= slot.next_offset() {
             return None;
         }
-        let place = place_of(&*queues.view(slot)?, QueueOffset(offset))?;
-        let (topic, queue_id, group) = (slot.topic.clone(), slot.queue_id, Some(group.clone()));
-        Some(Unconsumed { place, topic, queue_id, group, offset })
+        let place = queues.view(slot).map(|index| needed_place(&index, QueueOffset(offset)));
+        let place = place.unwrap_or_default();
+        let (topic, group) = (slot.topic.clone(), Some(progress.group.clone()));
+        Some(Unconsumed { place, topic, queue_id: slot.queue_id, group, offset })
     });
     needed.min_by_key(|needed| needed.place)
+}
+
+/// Where the message at `offset` lies, or after what it lies if the index has not got there yet.
+fn needed_place(index: &ConsumeQueueView, offset: QueueOffset) -> PhysicalOffset {
+    place_of(index, offset).unwrap_or_else(|| {
+        let last = index.max_offset().0.checked_sub(1).and_then(|at| index.entry(QueueOffset(at)));
+        last.map_or(PhysicalOffset(0), |last| last.end())
+    })
 }
 
 /// The oldest delayed message that is not due.
