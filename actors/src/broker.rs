@@ -22,8 +22,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType, RetentionConfig};
 use gantry_storage::{
-    Clock, CloseError, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store,
-    StoreConfig, retention::RetentionPolicy,
+    Clock, CloseError, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PhysicalOffset,
+    PullLimits, Store, StoreConfig, retention::RetentionPolicy,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -610,8 +610,11 @@ impl Start<'_> {
             file_interval: retention.delete_commit_log_files_interval,
             log_to: self.child_log("cleaner"),
         };
-        let spec = ChildSpec::new("cleaner", Policy::RestartEmpty, move |_| {
-            Ok(Cleaner::new(parts.clone()))
+        // Recovery has the queues begin where the log does; a predecessor may have left off anywhere.
+        let found = store.report().log_min;
+        let spec = ChildSpec::new("cleaner", Policy::RestartEmpty, move |incarnation| {
+            let trimmed_to = if incarnation == 0 { found } else { PhysicalOffset(0) };
+            Ok(Cleaner::new(parts.clone(), trimmed_to))
         });
         self.started("cleaner", self.tree.start(spec.place(Place::named("cleaner"))).await)
     }

@@ -90,6 +90,7 @@ fn a_file_that_cannot_be_unlinked_leaves_no_hole() {
     assert_eq!(starts(&disk, &dir), [FILE, 2 * FILE, 3 * FILE]);
     assert_eq!(starts(&disk.crash(), &dir), [0, FILE, 2 * FILE, 3 * FILE]);
     disk.fail_syncs(false);
+    assert_eq!(Broker::open(disk.crash()).log().min_offset(), PhysicalOffset(0));
     // The next removal makes up for it, even if there is nothing else to do.
     broker.log().remove_before(&disk, PhysicalOffset(0)).unwrap();
     assert_eq!(starts(&disk.crash(), &dir), [2 * FILE, 3 * FILE]);

@@ -165,11 +165,16 @@ impl fmt::Display for DiskLimit {
             StorePart::Queues => "consume queues",
         };
         let Self { dir, space, used_percent, warning_percent, resume_percent, .. } = self;
+        let resume_key = if resume_percent < warning_percent {
+            "diskSpaceCleanForciblyRatio"
+        } else {
+            "diskSpaceWarningLevelRatio"
+        };
         write!(
             f,
             "the disk of the {part} ({}) is {used_percent}% used, {} of {} bytes are left: \
              writing stopped over {warning_percent}% (diskSpaceWarningLevelRatio) and goes on by \
-             itself at {resume_percent}% (diskSpaceCleanForciblyRatio)",
+             itself at {resume_percent}% ({resume_key})",
             dir.display(),
             space.available,
             space.total,

@@ -229,6 +229,8 @@ fn a_refusal_names_path_figures_and_limits() {
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    let low = DiskLimit { warning_percent: 80, resume_percent: 80, ..limit };
+    assert!(low.to_string().ends_with("at 80% (diskSpaceWarningLevelRatio)"), "{low}");
 }
 
 #[test]

@@ -122,12 +122,12 @@ pub enum Next {
 }
 
 impl Cleaner {
-    /// A cleaner that has counted nothing yet.
-    pub fn new(parts: CleanerParts) -> Self {
+    /// A cleaner that has counted nothing yet; the queues were trimmed to `trimmed_to`.
+    pub fn new(parts: CleanerParts, trimmed_to: PhysicalOffset) -> Self {
         Self {
             refuses: parts.state.is_disk_full(),
             is_held: false,
-            trimmed_to: PhysicalOffset(0),
+            trimmed_to,
             limits: Limits::default(),
             wanted: WantedFrom::default(),
             removed: 0,
@@ -158,8 +158,12 @@ impl Cleaner {
 
     /// Looks at the disks, and removes one file if one has to go.
     fn step(&mut self) -> Next {
-        let unconsumed = self.unconsumed();
-        let (files, decision) = self.decide(unconsumed.as_ref());
+        let (files, mut decision) = self.decide(None);
+        // What has to stay is searched for only if something is to go.
+        let unconsumed = if decision.removals.is_empty() { None } else { self.unconsumed() };
+        if unconsumed.is_some() {
+            decision = self.decide(unconsumed.as_ref()).1;
+        }
         self.tell_of_hold(&decision, unconsumed.as_ref());
         self.refuse(decision.refusal.as_ref(), unconsumed.as_ref().filter(|_| decision.is_held));
         if let (Some(removal), Some(end)) = (decision.removals.first(), files) {

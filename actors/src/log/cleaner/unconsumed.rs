@@ -74,6 +74,10 @@ impl Consumption {
         let keeps = |view: &Arc<TopicView>| {
             all || TopicRetention::of(&view.config.attributes).keeps_unconsumed
         };
+        // Commonly no topic does, and then the offsets need not be looked through.
+        if !all && !table.values().any(keeps) {
+            return Self { topics: consumed, all };
+        }
         offsets.for_each(|group, topic, offsets| {
             if table.get(topic).is_some_and(keeps) {
                 let progress = Progress { group: group.into(), offsets };
