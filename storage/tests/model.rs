@@ -1,9 +1,10 @@
-//! A store against a plain vector: any sequence of work, restarts, kills and losses of power.
+//! A store against a plain vector: any sequence of work, removals, restarts, kills and losses of power.
 //!
 //! The model is the list of all records in the order of the log. After a kill the store must have at
 //! least what was published, after a loss of power what was flushed, and never more than was appended;
 //! what it has must be the beginning of that list, and every queue must give exactly its part of it,
-//! in order, with consecutive offsets.
+//! in order, with consecutive offsets. Records of removed files stay in the list, counted apart: the
+//! store must have none of them, and no queue may begin at one.
 
 mod common;
 
@@ -27,6 +28,8 @@ enum Step {
     Flush,
     /// Flush the queues and the log, and write that down.
     Checkpoint,
+    /// Remove the log's oldest files, so many at most, and trim the queues.
+    Remove { files: u64 },
     /// The appender dies and is made again.
     NewTail,
     /// The broker ends in some way and is started again.
@@ -55,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Dispatch),
         2 => Just(Step::Flush),
         2 => Just(Step::Checkpoint),
+        2 => (1..4u64).prop_map(|files| Step::Remove { files }),
         1 => Just(Step::NewTail),
         2 => restart,
     ]
@@ -74,6 +78,8 @@ struct World {
     broker: Option<Broker>,
     /// Queue and body of every record, in the order of the log.
     records: Vec<(u32, Vec<u8>)>,
+    /// Where each of them lies.
+    places: Vec<PhysicalOffset>,
     published: usize,
     flushed: usize,
     number: usize,
@@ -83,7 +89,8 @@ impl World {
     fn new() -> Self {
         let disk = MemDisk::new();
         let broker = Some(open(&disk));
-        Self { disk, broker, records: Vec::new(), published: 0, flushed: 0, number: 0 }
+        let (records, places) = (Vec::new(), Vec::new());
+        Self { disk, broker, records, places, published: 0, flushed: 0, number: 0 }
     }
 
     fn broker(&mut self) -> &mut Broker {
@@ -116,6 +123,7 @@ impl World {
                 self.broker().checkpoint().unwrap();
                 self.flushed = self.published;
             }
+            Step::Remove { files } => self.remove(files),
             Step::NewTail => self.new_tail(),
             Step::Restart { how, foreign_checkpoint } => self.restart(&how, foreign_checkpoint),
         }
@@ -124,8 +132,23 @@ impl World {
     fn append(&mut self, queue: u32, bytes: usize, tag: &str) {
         let body = body(self.number, bytes);
         self.number += 1;
-        self.broker().append("t", queue, &body, tag);
+        let place = self.broker().append("t", queue, &body, tag);
         self.records.push((queue, body));
+        self.places.push(place);
+    }
+
+    /// What goes has been indexed, and the queues are on disk: as the cleaner has it.
+    fn remove(&mut self, files: u64) {
+        let disk = self.disk.clone();
+        let broker = self.broker();
+        broker.checkpoint().unwrap();
+        let log = broker.log().clone();
+        let limit = log.min_offset().plus(files * log.config().segment_bytes);
+        log.remove_before(&disk, limit.min(broker.reader.position())).unwrap();
+        for queue in broker.queues.values_mut() {
+            queue.trim_before(log.min_offset()).unwrap();
+        }
+        self.flushed = self.published;
     }
 
     fn new_tail(&mut self) {
@@ -134,6 +157,7 @@ impl World {
         drop(tail);
         let tail = store.log().tail().unwrap();
         self.records.truncate(self.published);
+        self.places.truncate(self.published);
         for ((_, queue), next) in &mut next_offsets {
             *next = self.records.iter().filter(|(of, _)| of == queue).count() as u64;
         }
@@ -163,29 +187,34 @@ impl World {
             self.disk.write_atomic(Path::new("/store/checkpoint"), &[0; 4096]).unwrap();
         }
         let mut broker = open(&self.disk);
-        let mut count = 0;
+        let begin = broker.log().min_offset();
+        let mut count = self.places.iter().take_while(|place| **place < begin).count();
         let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(0));
         reader.read(usize::MAX, |_| count += 1).unwrap();
         assert!(count >= least, "{count} records of {least} that had to be there");
         assert!(count <= self.records.len(), "more records than were appended");
         self.records.truncate(count);
+        self.places.truncate(count);
         (self.published, self.flushed) = (count, count);
-        check(&mut broker, &self.records);
+        check(&mut broker, &self.records, &self.places);
         self.broker = Some(broker);
     }
 }
 
-/// Every queue gives its part of the records, from wherever one begins to read.
-fn check(broker: &mut Broker, records: &[(u32, Vec<u8>)]) {
+/// Every queue gives its part of the records that were not removed, from wherever one begins to read.
+fn check(broker: &mut Broker, records: &[(u32, Vec<u8>)], places: &[PhysicalOffset]) {
+    let begin = broker.log().min_offset();
     for queue in 0..4 {
-        let want: Vec<_> =
-            records.iter().filter(|(of, _)| *of == queue).map(|(_, body)| body.clone()).collect();
-        let from = want.len() / 3;
-        assert!(broker.bodies("t", queue, 0) == want, "queue {queue} of {} messages", want.len());
-        assert!(
-            broker.bodies("t", queue, from as u64) == want[from..],
-            "queue {queue} from {from}"
-        );
+        let of_queue = records.iter().zip(places).filter(|((of, _), _)| *of == queue);
+        let (want, places): (Vec<_>, Vec<_>) =
+            of_queue.map(|((_, body), place)| (body.clone(), *place)).unzip();
+        let min = places.iter().take_while(|place| **place < begin).count();
+        let from = min + (want.len() - min) / 3;
+        assert_eq!(broker.view("t", queue).min_offset().0, min as u64, "queue {queue}");
+        for from in [min, from] {
+            let bodies = broker.bodies("t", queue, from as u64);
+            assert!(bodies == want[from..], "queue {queue} of {} from {from}", want.len());
+        }
     }
 }
 
@@ -203,10 +232,10 @@ proptest! {
         for step in steps {
             world.step(step);
         }
-        let records = std::mem::take(&mut world.records);
+        let (records, places) = (world.records.clone(), world.places.clone());
         let broker = world.broker();
         broker.publish();
         broker.dispatch();
-        check(broker, &records);
+        check(broker, &records, &places);
     }
 }
