@@ -16,6 +16,7 @@
 
 pub mod limits;
 pub mod unconsumed;
+mod unused;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -37,18 +38,15 @@ use self::{
 use super::{dispatcher::DispatchSignal, state::LogState};
 use crate::{
     group::OffsetView,
-    topic::{
-        QueueSlot, Queues, TopicTable, TrimQueue,
-        names::{SYSTEM_PREFIX, is_system_topic},
-    },
+    topic::{QueueSlot, Queues, TopicTable, TrimQueue},
 };
 
 /// Rounds that clean whatever the hour after an operator's order, as in the Java broker.
 const ORDERED_ROUNDS: u32 = 20;
 /// Records that are looked at in one round for whether anybody wants them.
 const SEARCHED_RECORDS_MAX: usize = 1_000_000;
-/// Queues with this prefix belong to no topic of their own.
-const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
+/// Queues that are trimmed before the mailbox has its turn.
+const TRIMMED_QUEUES_MAX: usize = 1000;
 
 /// Remove old log files now and in the next rounds, whatever the hour (DELETE_EXPIRED_COMMITLOG).
 #[derive(Debug, Message)]
@@ -107,8 +105,10 @@ pub struct Cleaner {
     /// Whether the disk refuses messages, and whether they were told what keeps files from going.
     refuses: bool,
     is_held: bool,
-    /// Where the log began when the queues were trimmed last.
+    /// Where the log began when the queues were trimmed last, or began to be.
     trimmed_to: PhysicalOffset,
+    /// Those that still have to be.
+    untrimmed: Vec<Arc<QueueSlot>>,
     timer: Option<SpawnHandle>,
 }
 
@@ -117,6 +117,8 @@ pub struct Cleaner {
 pub enum Next {
     /// Perhaps another file of this round.
     File,
+    /// More queues, now that the files are gone.
+    Queues,
     /// Another round.
     Round,
 }
@@ -128,6 +130,7 @@ impl Cleaner {
             refuses: parts.state.is_disk_full(),
             is_held: false,
             trimmed_to,
+            untrimmed: Vec::new(),
             limits: Limits::default(),
             wanted: WantedFrom::default(),
             removed: 0,
@@ -141,6 +144,7 @@ impl Cleaner {
     pub fn go_on(&mut self, next: Next) -> Next {
         match next {
             Next::File => self.step(),
+            Next::Queues => self.trim_some(),
             Next::Round => self.begin_round(),
         }
     }
@@ -166,20 +170,23 @@ impl Cleaner {
         }
         self.tell_of_hold(&decision, unconsumed.as_ref());
         self.refuse(decision.refusal.as_ref(), unconsumed.as_ref().filter(|_| decision.is_held));
-        if let (Some(removal), Some(end)) = (decision.removals.first(), files) {
-            self.remove(end, *removal);
-            self.removed += 1;
-            return Next::File;
+        match (decision.removals.first(), files) {
+            (Some(removal), Some(end)) if self.remove(end, *removal) => {
+                self.removed += 1;
+                Next::File
+            }
+            _ => self.end_round(),
         }
-        self.end_round();
-        Next::Round
     }
 
-    fn end_round(&mut self) {
+    fn end_round(&mut self) -> Next {
         self.ordered_rounds = self.ordered_rounds.saturating_sub(1);
-        if self.parts.log.min_offset() > self.trimmed_to {
-            self.trim_all();
+        let log_min = self.parts.log.min_offset();
+        if log_min > self.trimmed_to {
+            self.untrimmed = self.slots();
+            self.trimmed_to = log_min;
         }
+        if self.untrimmed.is_empty() { Next::Round } else { Next::Queues }
     }
 
     /// The decision, and the end of the first file.
@@ -222,7 +229,8 @@ impl Cleaner {
         oldest.filter(|needed| needed.place < parts.signal.position())
     }
 
-    fn remove(&self, end: PhysicalOffset, removal: Removal) {
+    /// Removes the first file, which ends at `end`; whether it is gone.
+    fn remove(&self, end: PhysicalOffset, removal: Removal) -> bool {
         let parts = &self.parts;
         match parts.log.remove_before(&*parts.disk, end) {
             Ok(removed) => {
@@ -230,8 +238,12 @@ impl Cleaner {
                     info!(parts.log_to, "log file removed"; "file" => %path.display(),
                         "why" => %removal);
                 }
+                true
             }
-            Err(e) => error!(parts.log_to, "log file cannot be removed"; "error" => %e),
+            Err(e) => {
+                error!(parts.log_to, "log file cannot be removed"; "error" => %e);
+                false
+            }
         }
     }
 
@@ -267,14 +279,20 @@ impl Cleaner {
         self.refuses = limit.is_some();
     }
 
-    fn trim_all(&mut self) {
+    /// Every queue of every topic.
+    fn slots(&self) -> Vec<Arc<QueueSlot>> {
+        let topics = self.parts.topics.all();
+        topics.values().flat_map(|topic| topic.queues.iter().cloned()).collect()
+    }
+
+    /// Trims some of the queues that have to be trimmed to what the log has.
+    fn trim_some(&mut self) -> Next {
         let log_min = self.parts.log.min_offset();
-        for topic in self.parts.topics.all().values() {
-            for slot in &topic.queues {
-                self.trim(slot, log_min, QueueOffset(0));
-            }
+        let rest = self.untrimmed.len().saturating_sub(TRIMMED_QUEUES_MAX);
+        for slot in self.untrimmed.split_off(rest) {
+            self.trim(&slot, log_min, QueueOffset(0));
         }
-        self.trimmed_to = log_min;
+        if self.untrimmed.is_empty() { Next::Round } else { Next::Queues }
     }
 
     /// Lets a queue begin no earlier than `min` and the log's beginning.
@@ -295,29 +313,11 @@ impl Cleaner {
         }
     }
 
-    fn remove_unused(&self) -> Result<Vec<String>, String> {
-        let (parts, dir) = (&self.parts, &self.parts.queues.config.dir);
-        let listed = parts.disk.list(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        let mut removed = Vec::new();
-        for (topic, _) in listed.into_iter().filter(|(_, len)| len.is_none()) {
-            let belongs = topic.starts_with(SYSTEM_PREFIX)
-                || topic.starts_with(LIGHT_QUEUE_PREFIX)
-                || is_system_topic(&topic);
-            if belongs || parts.topics.get(&topic).is_some() {
-                continue;
-            }
-            let path = dir.join(&topic);
-            parts.disk.remove_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            info!(parts.log_to, "queues of an unused topic removed"; "topic" => &topic);
-            removed.push(topic);
-        }
-        Ok(removed)
-    }
-
     /// Goes on when it is time.
     fn arm(&mut self, next: Next, ctx: &mut Ctx<Self>) {
         let delay = match next {
             Next::File => self.parts.file_interval,
+            Next::Queues => Duration::ZERO,
             Next::Round => self.parts.interval,
         };
         let timer = ctx.after(delay, move |cleaner, ctx| {
@@ -357,7 +357,8 @@ impl Receive<CleanLog> for Cleaner {
 
 impl Receive<CleanQueues> for Cleaner {
     fn receive(&mut self, _: CleanQueues, _: &mut Ctx<Self>) -> Reply<()> {
-        self.trim_all();
+        self.untrimmed = self.slots();
+        while self.trim_some() == Next::Queues {}
         Reply::Now(())
     }
 }
@@ -368,6 +369,12 @@ impl Receive<CleanUnusedTopics> for Cleaner {
         _: CleanUnusedTopics,
         _: &mut Ctx<Self>,
     ) -> Reply<Result<Vec<String>, String>> {
-        Reply::Now(self.remove_unused())
+        let Self { parts, .. } = self;
+        Reply::Now(unused::remove(
+            &*parts.disk,
+            &parts.queues.config.dir,
+            &parts.topics,
+            &parts.log_to,
+        ))
     }
 }
