@@ -137,6 +137,24 @@ fn the_minimum_rises_within_the_queue_and_never_falls() {
 }
 
 #[test]
+fn marks_before_a_queue_that_begins_late_are_no_messages() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    broker.next_offsets.insert(("t".to_owned(), 0), 7);
+    let places: Vec<_> = (0..3).map(|number| broker.send("t", 0, &body(number, 1))).collect();
+    assert_eq!(broker.queue("t", 0).trim_before(PhysicalOffset(0)).unwrap(), QueueOffset(7));
+    assert_eq!(broker.queue("t", 0).raise_min(QueueOffset(3)).unwrap(), QueueOffset(7));
+    broker.stop();
+    let queues = config().queues;
+    let trim = |log_min| {
+        let floor = (log_min, QueueOffset(0));
+        trim_unopened(&disk, &queues, ("t", QueueId(0)), floor).unwrap()
+    };
+    assert_eq!(trim(PhysicalOffset(0)), Some(QueueOffset(7)));
+    assert_eq!(trim(places[1]), Some(QueueOffset(8)));
+}
+
+#[test]
 fn a_queue_that_nobody_has_open_is_trimmed_too() {
     let disk = MemDisk::new();
     let mut broker = Broker::open(disk.clone());
