@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use common::{Broker, body, config};
 use gantry_storage::{
     Disk, LogConfig, MemDisk, OpenError, PhysicalOffset, PullStatus, QueueId, QueueOffset,
-    RealDisk, Space, StoreConfig, trim_unopened,
+    RealDisk, Space, StoreConfig,
+    retention::topic::{TopicBytes, place_of},
+    trim_unopened,
 };
 
 const FILE: u64 = 2048;
@@ -152,6 +154,29 @@ fn marks_before_a_queue_that_begins_late_are_no_messages() {
     };
     assert_eq!(trim(PhysicalOffset(0)), Some(QueueOffset(7)));
     assert_eq!(trim(places[1]), Some(QueueOffset(8)));
+}
+
+#[test]
+fn slots_without_a_message_within_a_queue_are_passed_over() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    let places: Vec<_> = (0..9).map(|number| broker.send("t", 0, &body(number, 1))).collect();
+    let path = config().queues.queue_dir("t", QueueId(0)).join(format!("{:020}", 0));
+    let mut blank = [0; 20];
+    blank[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
+    for lost in [3, 4, 5] {
+        disk.overwrite(&path, lost * 20, &blank).unwrap();
+    }
+    let views = [(QueueId(0), broker.view("t", 0))];
+    let each = common::record_len(2);
+    assert_eq!(TopicBytes::default().over(&views, 6 * each), [(QueueId(0), QueueOffset(0))]);
+    assert_eq!(TopicBytes::default().over(&views, 2 * each), [(QueueId(0), QueueOffset(7))]);
+    assert_eq!(place_of(&views[0].1, QueueOffset(4)), Some(places[6]));
+    let mut trim = |log_min| broker.queue("t", 0).trim_before(log_min).unwrap().0;
+    assert_eq!(trim(places[0]), 0);
+    assert_eq!(trim(places[2]), 2, "what is there is not hidden by what is not");
+    assert_eq!(trim(places[6]), 3);
+    assert_eq!(trim(places[7]), 7);
 }
 
 #[test]

@@ -33,18 +33,21 @@ impl ConsumeQueue {
     pub fn trim_before(&mut self, log_min: PhysicalOffset) -> Result<QueueOffset, QueueError> {
         let view = self.view();
         let (mut low, mut high) = (view.min_offset().0, view.max_offset().0);
-        // The usual case: nothing to do.
-        if view.entry(QueueOffset(low)).is_some_and(|entry| entry.offset >= log_min) {
-            return self.raise_min(QueueOffset(low));
-        }
+        let end = high;
         while low < high {
             let middle = low + (high - low) / 2;
-            let entry = view.entry(QueueOffset(middle)).ok_or_else(|| QueueError::Unreadable {
-                path: self.shared.dir.display().to_string(),
-                offset: QueueOffset(middle),
-            })?;
-            if entry.offset < log_min { low = middle + 1 } else { high = middle }
+            match view.entry_from(QueueOffset(middle)) {
+                // A slot without a message is as old as the one that follows.
+                Some((at, entry)) if entry.offset < log_min => low = at.0 + 1,
+                Some(_) => high = middle,
+                None => {
+                    let (path, offset) =
+                        (self.shared.dir.display().to_string(), QueueOffset(middle));
+                    return Err(QueueError::Unreadable { path, offset });
+                }
+            }
         }
+        let low = low.min(end);
         self.raise_min(QueueOffset(low))
     }
 

@@ -110,6 +110,22 @@ impl ConsumeQueueView {
         found
     }
 
+    /// The first entry at `offset` or behind it, and its offset: slots that hold none although entries
+    /// follow are passed over. `None` if there is none, or if its file cannot be read.
+    pub(crate) fn entry_from(&self, offset: QueueOffset) -> Option<(QueueOffset, IndexEntry)> {
+        let mut at = offset.max(self.min_offset());
+        while at < self.max_offset() {
+            let mut slot = Slot::Unused;
+            self.with_slots(at, 1, |bytes| slot = Slot::decode(bytes));
+            match slot {
+                Slot::Entry(entry) => return Some((at, entry)),
+                Slot::PreBlank => at = at.plus(1),
+                Slot::Unused => return None,
+            }
+        }
+        None
+    }
+
     /// Calls `f` with the entries from `offset` on, at most `count` and not beyond their file's end,
     /// until it says to stop by returning false. Returns the offset behind the last entry that `f`
     /// accepted: `offset` itself if there is none.

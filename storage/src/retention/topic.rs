@@ -58,7 +58,8 @@ impl TopicBytes {
         for (place, (queue, view)) in views.iter().enumerate() {
             let counted = self.queues.entry(*queue).or_default();
             counted.count(view);
-            oldest.extend(view.entry(counted.from).map(|entry| Reverse((entry.offset, place))));
+            let first = view.entry_from(counted.from);
+            oldest.extend(first.map(|(_, entry)| Reverse((entry.offset, place))));
         }
         let mut bytes: u64 = self.queues.values().map(|counted| counted.bytes).sum();
         while bytes > limit
@@ -66,11 +67,11 @@ impl TopicBytes {
         {
             let Some((queue, view)) = views.get(place) else { break };
             let Some(counted) = self.queues.get_mut(queue) else { break };
-            let Some(entry) = view.entry(counted.from) else { continue };
+            let Some((at, entry)) = view.entry_from(counted.from) else { continue };
             bytes = bytes.saturating_sub(entry.size.into());
-            counted.drop_first(&entry);
-            let next = (counted.from < counted.to).then(|| view.entry(counted.from)).flatten();
-            oldest.extend(next.map(|entry| Reverse((entry.offset, place))));
+            counted.drop_up_to(at, &entry);
+            let next = view.entry_from(counted.from).filter(|(at, _)| *at < counted.to);
+            oldest.extend(next.map(|(_, entry)| Reverse((entry.offset, place))));
         }
         self.queues.iter().map(|(queue, counted)| (*queue, counted.from)).collect()
     }
@@ -90,15 +91,18 @@ impl Counted {
                 *bytes += u64::from(entry.size);
                 true
             });
-            if next == self.to {
-                break;
+            if next < max && view.entry(next).is_none() {
+                // A slot without a message, or one that cannot be read.
+                let Some((behind, _)) = view.entry_from(next) else { break };
+                self.to = behind;
+            } else {
+                self.to = next;
             }
-            self.to = next;
         }
     }
 
-    fn drop_first(&mut self, entry: &IndexEntry) {
-        self.from = self.from.plus(1);
+    fn drop_up_to(&mut self, at: QueueOffset, entry: &IndexEntry) {
+        self.from = at.plus(1);
         self.bytes = self.bytes.saturating_sub(entry.size.into());
     }
 }
@@ -107,7 +111,6 @@ impl Counted {
 /// none from there on. Of an entry that cannot be read it is the log's first byte: whoever asks what to
 /// keep is told everything.
 pub fn place_of(view: &ConsumeQueueView, offset: QueueOffset) -> Option<PhysicalOffset> {
-    let offset = offset.max(view.min_offset());
-    let place = || view.entry(offset).map_or(PhysicalOffset(0), |entry| entry.offset);
-    (offset < view.max_offset()).then(place)
+    let place = || view.entry_from(offset).map_or(PhysicalOffset(0), |(_, entry)| entry.offset);
+    (offset.max(view.min_offset()) < view.max_offset()).then(place)
 }
