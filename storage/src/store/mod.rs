@@ -295,7 +295,10 @@ impl Store {
 
 fn lock(disk: &dyn Disk, config: &StoreConfig) -> Result<StoreLock, OpenError> {
     let root = &config.root;
-    disk.create_dir(root).map_err(|e| io_error(root, e))?;
+    // The queues' folder too, since their flush sees to the names within it only.
+    for dir in [root, &config.queues.dir] {
+        disk.create_dir(dir).map_err(|e| io_error(dir, e))?;
+    }
     let path = root.join("lock");
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked { root: root.display().to_string(), error },
