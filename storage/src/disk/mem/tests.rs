@@ -1,5 +1,7 @@
 //! What the faulty disk does, and that a seed decides it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn write(segment: &Arc<Segment>, at: u64, text: &[u8]) {
