@@ -88,13 +88,15 @@ impl FaultPlan {
 pub(super) struct Faults {
     plan: FaultPlan,
     counts: BTreeMap<Option<DiskOp>, u64>,
+    /// Faults that came about.
+    pub(super) met: Vec<(DiskOp, DiskFault)>,
     pub(super) dice: Dice,
 }
 
 impl Faults {
     pub(super) fn new(plan: FaultPlan) -> Self {
         let dice = Dice::new(plan.seed);
-        Self { plan, counts: BTreeMap::new(), dice }
+        Self { plan, dice, ..Self::default() }
     }
 
     /// Operations so far.
@@ -110,7 +112,9 @@ impl Faults {
             (kind, *count - 1)
         });
         let due = |(kind, number, _): &&(_, _, _)| numbers.contains(&(*kind, *number));
-        self.plan.faults.iter().find(due).map(|(_, _, fault)| *fault)
+        let fault = self.plan.faults.iter().find(due).map(|(_, _, fault)| *fault);
+        self.met.extend(fault.map(|fault| (op, fault)));
+        fault
     }
 }
 

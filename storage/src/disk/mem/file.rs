@@ -38,6 +38,18 @@ impl MemFile {
         Arc::new(Self(Mutex::new(State { seen, durable, is_replaced, given_up, room: 0 })))
     }
 
+    /// Another file of the same bytes, seen and on the disk.
+    pub(super) fn copy(&self) -> Arc<Self> {
+        let state = self.state();
+        Arc::new(Self(Mutex::new(State {
+            seen: Seen::Whole(state.seen.read(0, state.seen.len() as usize)),
+            durable: state.durable.clone(),
+            is_replaced: state.is_replaced,
+            given_up: state.given_up.clone(),
+            room: state.room,
+        })))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
     }

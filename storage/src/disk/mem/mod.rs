@@ -2,9 +2,9 @@
 //!
 //! It has the semantics of a page cache. A file has two contents: what programs see, and what is on the
 //! disk, which syncing brings up to date ([`mod@file`]); names likewise ([`names`]). [`MemDisk::crash`]
-//! gives the disk as a machine that lost its power finds it afterwards; going on with the same
-//! [`MemDisk`] is what the death of a process leaves. A [`FaultPlan`] has operations fail or the power
-//! go in the middle of them ([`faults`]).
+//! gives the disk as a machine that lost its power finds it afterwards, [`MemDisk::kill`] as the death
+//! of a process leaves it. A [`FaultPlan`] has operations fail or the power go in the middle of them
+//! ([`faults`]).
 //!
 //! Appending to a mapped file is no operation, as it is none of a real disk. A test that wants the
 //! power to go between two appends says where it is with [`MemDisk::step`].
@@ -72,6 +72,11 @@ impl MemDisk {
         self.state().faults.count()
     }
 
+    /// The plan's faults so far: the operations that met them, and what happened to each.
+    pub fn faults_met(&self) -> Vec<(DiskOp, DiskFault)> {
+        self.state().faults.met.clone()
+    }
+
     /// A point between two operations at which the plan may have the power go; an error if it is gone.
     pub fn step(&self) -> io::Result<()> {
         self.run(DiskOp::Step, |_| Ok(()), |_, _| ())
@@ -126,6 +131,17 @@ impl MemDisk {
     /// As [`crash`](Self::crash), with names, pages and parts of pages kept or not as `seed` has it.
     pub fn crash_seeded(&self, seed: u64) -> Self {
         Self::of(self.state().after_drawn_loss(&mut Dice::new(seed)))
+    }
+
+    /// The disk as another process finds it when this one is killed: with all that was seen, and all
+    /// that was on the disk. What the old handles do, such as tidying up when they are dropped, does not
+    /// reach it.
+    pub fn kill(&self) -> Self {
+        let mut state = self.state();
+        let names = state.names.copy();
+        let (free_bytes, lost) = (state.free_bytes, state.lost.clone());
+        let faults = std::mem::take(&mut state.faults);
+        Self(Arc::new(Mutex::new(State { names, free_bytes, lost, faults, ..State::default() })))
     }
 
     fn of(names: BTreeMap<PathBuf, Entry>) -> Self {

@@ -61,6 +61,21 @@ impl Names {
         Self { seen: names.clone(), durable: names, waiting: Vec::new() }
     }
 
+    /// The same names for copies of the files.
+    pub(super) fn copy(&self) -> Self {
+        let mut copies = Copies::default();
+        let mut map = |names: &Map| names.iter().map(|(p, e)| (p.clone(), copies.of(e))).collect();
+        let (seen, durable) = (map(&self.seen), map(&self.durable));
+        let waiting = self.waiting.iter().map(|change| match change {
+            Change::Set(path, entry) => Change::Set(path.clone(), copies.of(entry)),
+            Change::Remove(path) => Change::Remove(path.clone()),
+            Change::Rename(from, to, entry) => {
+                Change::Rename(from.clone(), to.clone(), copies.of(entry))
+            }
+        });
+        Self { seen, durable, waiting: waiting.collect() }
+    }
+
     pub(super) fn get(&self, path: &Path) -> Option<&Entry> {
         self.seen.get(path)
     }
@@ -131,5 +146,21 @@ impl Names {
             |dir: &Path| dir.parent().is_none() || matches!(all.get(dir), Some(Entry::Dir));
         names.retain(|path, _| path.ancestors().skip(1).all(is_dir));
         names
+    }
+}
+
+/// Copies of files by the addresses of the originals, as one file may have several names.
+#[derive(Default)]
+struct Copies(BTreeMap<*const MemFile, Arc<MemFile>>);
+
+impl Copies {
+    fn of(&mut self, entry: &Entry) -> Entry {
+        match entry {
+            Entry::Dir => Entry::Dir,
+            Entry::File(file) => {
+                let copy = self.0.entry(Arc::as_ptr(file)).or_insert_with(|| file.copy());
+                Entry::File(copy.clone())
+            }
+        }
     }
 }

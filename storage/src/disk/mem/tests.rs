@@ -268,3 +268,18 @@ fn a_slow_sync_takes_its_time() {
     disk.write_atomic(Path::new("/a"), b"x").unwrap();
     assert_eq!(crate::clock::Clock::now_ms(&*clock), 80, "the file and its folder");
 }
+
+#[test]
+fn a_killed_process_leaves_what_it_wrote_and_nothing_that_it_does_later() {
+    let disk = MemDisk::new();
+    let path = Path::new("/0");
+    let segment = disk.create_segment(path, 0, 4096).unwrap();
+    write(&segment, 0, b"one");
+    let _lock = disk.lock(Path::new("/lock")).unwrap();
+    let after = disk.kill();
+    write(&segment, 3, b"two");
+    segment.sync(0, 6).unwrap();
+    assert_eq!(after.read_at(path, 0, 6).unwrap(), b"one\0\0\0");
+    assert_eq!(after.crash().read_at(path, 0, 6).unwrap(), [0; 6], "nothing of it was synced");
+    assert!(after.lock(Path::new("/lock")).is_ok());
+}
