@@ -13,6 +13,8 @@
 //! | [`QueueFlusher`] | whoever may wait for a disk | syncs it |
 //! | [`ConsumeQueueView`] | everybody | reads it |
 //! | [`DispatchReader`] | one dispatcher | goes through the log for the queues |
+//! | [`IndexWriter`] | one indexer | goes through the log for the key index |
+//! | [`Index`], [`find_by_key`] | whoever may wait for a disk | look messages up by key |
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
 //!
@@ -54,10 +56,14 @@ pub use consume_queue::{
 };
 pub use disk::{Disk, MemDisk, RealDisk, StoreLock};
 pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};
+pub use index::{
+    AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,
+    IndexWriter, KeyQuery, QueryKey, find_by_key, layout::IndexLayout,
+};
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
     Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull,
 };
-pub use segment::{Segment, SegmentSlice, SegmentWriter};
+pub use segment::{Segment, SegmentSlice, SegmentWriter, Words};
 pub use store::{CloseError, OpenError, RecoveredQueue, Report, Store, StoreConfig};
