@@ -10,6 +10,7 @@
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
 //! | `flush`, `files`, `metadata` | what blocks on the disk: flusher; allocator; offsets, group table |
+//! | `index`, `cold` | likewise: the indexer of keys; look-ups of what may not be in memory |
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -22,8 +23,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
-    Clock, CloseError, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store,
-    StoreConfig,
+    Clock, CloseError, ConsumeQueueConfig, Disk, IndexError, JsonFile, LogConfig, OpenError,
+    PullLimits, Store, StoreConfig,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -36,6 +37,8 @@ use crate::{
         appender::{Appender, AppenderParts},
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
         flusher::Flusher,
+        indexer::IndexerLink,
+        key_index::{KeyIndex, KeyIndexParts},
         state::LogState,
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
@@ -75,6 +78,9 @@ pub enum BrokerStartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// A file of the key index is not as large as configured.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// A file of metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] gantry_storage::JsonFileError),
@@ -107,7 +113,7 @@ pub enum BrokerStartError {
 impl BrokerStartError {
     /// Whether it is the store that cannot be opened (exit code 3).
     pub fn is_store(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Metadata(_))
+        matches!(self, Self::Store(_) | Self::Index(_) | Self::Metadata(_))
     }
 }
 
@@ -214,7 +220,10 @@ impl Start<'_> {
 
         // Before the log's actors, so that queues end after them and have everything.
         let queue_tree = self.tree.pool("queues");
-        let actors = self.start_log(&store, &table, &levels, advertised).await?;
+        let signal = store_signal(&store);
+        let key_index = self.start_index(&store, &signal)?;
+        let indexer = key_index.link();
+        let actors = self.start_log(&store, &table, &levels, advertised, signal, indexer).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
         self.catch_up(&store, &table, &actors).await;
@@ -234,12 +243,14 @@ impl Start<'_> {
             facts,
             control,
             log: store.log().clone(),
+            key_queries: key_index.queries.clone(),
             log_state: actors.state,
             appender: actors.appender,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
         });
+        key_index.begin(&self.config.index, &store).await;
         self.open_port("vip", vip, &shared).await?;
         self.open_port("main", Some(acceptor), &shared).await?;
         info!(self.log, "broker serves"; "addr" => %addr, "advertised" => %advertised);
@@ -351,25 +362,43 @@ impl Start<'_> {
         if alone { Place::named("log") } else { Place::numbered("io", 0) }
     }
 
+    /// Before the log's actors as well: the indexer stops after them and has everything.
+    fn start_index(
+        &self,
+        store: &Arc<Store>,
+        dispatched: &Arc<DispatchSignal>,
+    ) -> Result<KeyIndex, BrokerStartError> {
+        let parts = KeyIndexParts {
+            tree: self.tree,
+            store,
+            disk: &self.seams.disk,
+            clock: &self.seams.clock,
+            dispatched,
+            log: self.child_log("indexer"),
+        };
+        Ok(KeyIndex::start(&self.config.index, parts)?)
+    }
+
     async fn start_log(
         &self,
         store: &Arc<Store>,
         table: &Arc<TopicTable>,
         levels: &DelayLevels,
         advertised: SocketAddr,
+        signal: Arc<DispatchSignal>,
+        indexer: Option<IndexerLink>,
     ) -> Result<LogActors, BrokerStartError> {
         let tree = self.tree.subtree("log");
         let state = Arc::new(LogState::default());
         fail_stop(&tree, &state);
-        let signal =
-            Arc::new(DispatchSignal::new(store.report().dispatch_from, store.log().max_offset()));
         let dispatcher = {
             let (log, table, levels) = (store.log().clone(), table.clone(), levels.clone());
             let (signal, logger) = (signal.clone(), self.child_log("dispatcher"));
             let spec = ChildSpec::new("dispatcher", Policy::RestartFromDisk, move |incarnation| {
                 let (log, table, levels) = (log.clone(), table.clone(), levels.clone());
-                let (signal, logger) = (signal.clone(), logger.clone());
-                Ok(Dispatcher::new(log, table, levels, signal, incarnation.into(), logger))
+                let (signal, indexer) = (signal.clone(), indexer.clone());
+                let (incarnation, logger) = (incarnation.into(), logger.clone());
+                Ok(Dispatcher::new(log, table, levels, signal, indexer, incarnation, logger))
             });
             tree.spawn(spec.place(dispatch_place()))
         };
@@ -623,6 +652,10 @@ impl Start<'_> {
     ) -> Result<T, BrokerStartError> {
         started.map_err(|reason| BrokerStartError::Actor { actor, reason })
     }
+}
+
+fn store_signal(store: &Store) -> Arc<DispatchSignal> {
+    Arc::new(DispatchSignal::new(store.report().dispatch_from, store.log().max_offset()))
 }
 
 fn dispatch_place() -> Place {

@@ -24,6 +24,7 @@ use gantry_storage::{CommitLog, DispatchEntry, DispatchReader, IndexEntry, Physi
 use gantry_supervisor::{Ctx, Logic, Receive, Reply};
 use slog::{Logger, error, info};
 
+use super::indexer::IndexerLink;
 use crate::{
     schedule::DelayLevels,
     topic::{IndexBatch, QueueSlot, TopicTable, TopicView, names::SCHEDULE_TOPIC},
@@ -86,6 +87,7 @@ pub struct Dispatcher {
     topics: Arc<TopicTable>,
     levels: DelayLevels,
     signal: Arc<DispatchSignal>,
+    indexer: Option<IndexerLink>,
     round: Round,
     restarted: bool,
     log_to: Logger,
@@ -154,19 +156,21 @@ fn index_entry(entry: &DispatchEntry<'_>, levels: &DelayLevels) -> IndexEntry {
 }
 
 impl Dispatcher {
-    /// A dispatcher that begins where `signal` says its predecessor stopped.
+    /// A dispatcher that begins where `signal` says its predecessor stopped, and wakes `indexer`.
     pub fn new(
         log: CommitLog,
         topics: Arc<TopicTable>,
         levels: DelayLevels,
         signal: Arc<DispatchSignal>,
+        indexer: Option<IndexerLink>,
         incarnation: u64,
         log_to: Logger,
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
         let start_end = signal.start_end;
         let round = Round { number: (incarnation << 40) + 1, start_end, ..Round::default() };
-        Self { log, reader, topics, levels, signal, round, restarted: incarnation > 0, log_to }
+        let restarted = incarnation > 0;
+        Self { log, reader, topics, levels, signal, indexer, round, restarted, log_to }
     }
 
     /// One round; whether there is more to do.
@@ -178,6 +182,9 @@ impl Dispatcher {
             error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
         }
         self.signal.position.store(self.reader.position().0, Ordering::Release);
+        if let Some(indexer) = &self.indexer {
+            indexer.wake();
+        }
         self.reader.position() < self.log.max_offset()
     }
 

@@ -9,7 +9,7 @@ use gantry_supervisor::{Credits, Shell};
 
 use crate::{
     group::Control,
-    log::{appender::Appender, state::LogState},
+    log::{appender::Appender, key_lookup::KeyQueries, state::LogState},
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -52,6 +52,8 @@ pub struct Shared {
     pub control: Control,
     /// The log, to read.
     pub log: CommitLog,
+    /// How queries by key are answered.
+    pub key_queries: KeyQueries,
     /// Whether the log takes messages.
     pub log_state: Arc<LogState>,
     /// The log's writer.
