@@ -135,6 +135,8 @@ pub struct Broker {
     pub shared: Arc<Shared>,
     /// The dispatcher, for tests of the supervision.
     pub dispatcher: Addr<Shell<Dispatcher>>,
+    /// The indexer of keys if there is one, likewise.
+    pub indexer: Option<IndexerLink>,
     log: Logger,
 }
 
@@ -262,6 +264,7 @@ impl Start<'_> {
             advertised,
             shared,
             dispatcher: actors.dispatcher,
+            indexer: key_index.link(),
             log: self.log.clone(),
         })
     }

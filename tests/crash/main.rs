@@ -9,6 +9,7 @@
 mod harness;
 
 mod delayed;
+mod keys;
 mod killed;
 mod stopped;
 

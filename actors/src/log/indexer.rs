@@ -2,8 +2,10 @@
 //!
 //! Lives on a thread of its own, because opening the index after a crash, syncing it and reading the log
 //! far behind its end block. It reads the log by itself, in rounds of bounded size, up to where the
-//! dispatcher is; that wakes it at the end of a round, with at most one wake-up queued. What the index
-//! lacks at the start is made the same way, while the broker serves.
+//! dispatcher is; that wakes it at the end of a round, with at most one wake-up queued. Having found
+//! something it rests a moment and looks again by itself, so that under load it is woken by no message
+//! and goes through many at a time. What the index lacks at the start is made the same way, while the
+//! broker serves.
 //!
 //! Every few seconds it syncs what is new and has the store write down how far that is, so a crash costs
 //! the entries of those seconds, to be made again.
@@ -22,7 +24,7 @@ use std::{
 
 use actix::{Addr, AsyncContext, Message};
 use gantry_storage::{
-    AdvanceError, Clock, Disk, Index, IndexError, IndexPoint, IndexWriter, Store,
+    AdvanceError, Clock, Disk, Index, IndexError, IndexPoint, IndexWriter, PhysicalOffset, Store,
 };
 use gantry_supervisor::{Ctx, Health, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, info};
@@ -31,6 +33,8 @@ use super::dispatcher::DispatchSignal;
 
 /// Records per round: after one, other messages have their turn.
 const ROUND_RECORDS_MAX: usize = 4096;
+/// Rest after a round that found something: the most that a message waits to be found by key.
+const REST: Duration = Duration::from_millis(10);
 /// Rounds that an orderly stop waits for at most: what is left then is indexed by the next start.
 const STOP_ROUNDS_MAX: usize = 256;
 /// Time between syncs of the index, and between attempts after an error.
@@ -46,8 +50,14 @@ pub struct LogDispatched;
 #[rtype(result = "()")]
 struct Tick;
 
+/// Make the next handler panic; for tests of the supervision.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
 /// What the indexer and those who wake it or wait for it share.
 pub struct IndexSignal {
+    /// A wake-up is queued, or the indexer is going to look by itself.
     wake_queued: AtomicBool,
     is_failing: AtomicBool,
 }
@@ -108,9 +118,24 @@ pub struct IndexerParts {
     pub log_to: Logger,
 }
 
+/// How a round went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Went {
+    /// There is more to do.
+    More,
+    /// Everything was done.
+    Done,
+    /// There was nothing to do.
+    Idle,
+    /// It failed, and is to be tried again later.
+    Failed,
+}
+
 /// See the module's text.
 pub struct Indexer {
     parts: IndexerParts,
+    /// Up to where the last round was to go.
+    seen: PhysicalOffset,
     /// None until the index is open.
     writer: Option<IndexWriter>,
     /// Why the last attempt failed.
@@ -121,12 +146,14 @@ pub struct Indexer {
 impl Indexer {
     /// An indexer that opens the index when it is first woken.
     pub fn new(parts: IndexerParts, incarnation: u32) -> Self {
-        Self { parts, writer: None, failure: None, restarted: incarnation > 0 }
+        let (seen, restarted) = (PhysicalOffset(0), incarnation > 0);
+        Self { parts, seen, writer: None, failure: None, restarted }
     }
 
-    /// One round; whether there is more to do.
-    pub fn round(&mut self) -> bool {
+    /// One round, up to where the dispatcher is.
+    pub fn round(&mut self) -> Went {
         let end = self.parts.dispatched.position();
+        self.seen = end;
         let went = match self.open() {
             Ok(writer) => writer.advance(end, ROUND_RECORDS_MAX),
             Err(e) => Err(e.into()),
@@ -134,15 +161,20 @@ impl Indexer {
         match went {
             Ok(records) => {
                 self.works();
-                records > 0 && self.writer.as_ref().is_some_and(|w| w.position() < end)
+                let is_behind = self.writer.as_ref().is_some_and(|w| w.position() < end);
+                match records {
+                    0 => Went::Idle,
+                    _ if is_behind => Went::More,
+                    _ => Went::Done,
+                }
             }
             Err(AdvanceError::Record(bad)) => {
                 error!(self.parts.log_to, "record cannot be indexed by key, skipped"; "error" => %bad);
-                true
+                Went::More
             }
             Err(AdvanceError::Index(e)) => {
                 self.fails(&e.to_string());
-                false
+                Went::Failed
             }
         }
     }
@@ -187,7 +219,9 @@ impl Indexer {
     }
 
     fn works(&mut self) {
-        if self.failure.take().is_some() {
+        // After a failed sync it is not, whatever rounds in memory do.
+        let is_suspect = self.writer.as_ref().is_some_and(|writer| writer.durable().suspect);
+        if !is_suspect && self.failure.take().is_some() {
             info!(self.parts.log_to, "the key index is written again");
             self.parts.signal.is_failing.store(false, Ordering::Release);
         }
@@ -203,9 +237,22 @@ impl Indexer {
     }
 
     fn work(&mut self, ctx: &mut Ctx<Self>) {
-        // Lowered first: what is dispatched from here on queues a wake-up of its own.
-        self.parts.signal.wake_queued.store(false, Ordering::Release);
-        if self.round() && !self.parts.signal.wake_queued.swap(true, Ordering::AcqRel) {
+        match self.round() {
+            Went::More => ctx.notify(LogDispatched),
+            Went::Done => {
+                ctx.notify_later(LogDispatched, REST);
+            }
+            Went::Idle => self.wait_for_wake_up(ctx),
+            // The tick looks again; to be woken by every message would not help.
+            Went::Failed => {}
+        }
+    }
+
+    fn wait_for_wake_up(&self, ctx: &mut Ctx<Self>) {
+        let IndexerParts { signal, dispatched, .. } = &self.parts;
+        signal.wake_queued.store(false, Ordering::Release);
+        // What was dispatched before the flag was lowered has woken nobody.
+        if dispatched.position() != self.seen && !signal.wake_queued.swap(true, Ordering::AcqRel) {
             ctx.notify(LogDispatched);
         }
     }
@@ -223,10 +270,11 @@ impl Logic for Indexer {
         }
     }
 
-    /// Brings the index up to the log's end, unless that is far, and all of it to the disk.
+    /// Brings the index up to the log's end, unless that is far, and all of it to the disk. Left in order
+    /// are only files of which the slots are there too.
     fn stopping(&mut self, _: &mut Ctx<Self>) {
         for _ in 0..STOP_ROUNDS_MAX {
-            if !self.round() {
+            if self.round() != Went::More {
                 break;
             }
         }
@@ -258,3 +306,12 @@ impl Receive<Tick> for Indexer {
         Reply::Now(())
     }
 }
+
+impl Receive<Panic> for Indexer {
+    fn receive(&mut self, _: Panic, _: &mut Ctx<Self>) -> Reply<()> {
+        panic!("panic on request in the indexer")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@
 //! Times are those of the index, which are right to a second: as in Java a message is found up to a
 //! second after the end of the span, and, which it is not in Java, in the very first second too.
 
+use std::collections::BTreeMap;
+
 use gantry_codec::record;
 
 use super::{Index, keys::RecordKeys, layout::TopicHash};
@@ -45,13 +47,12 @@ pub fn find_by_key(index: &Index, log: &CommitLog, query: &KeyQuery<'_>) -> Vec<
         QueryKey::Key(key) => topic.of(key),
         QueryKey::Tag(tag) => topic.of_tag(tag),
     };
-    let (mut found, mut bytes) = (Vec::<SegmentSlice>::new(), 0);
+    let (mut found, mut bytes) = (BTreeMap::<PhysicalOffset, SegmentSlice>::new(), 0);
     if query.messages_max == 0 {
-        return found;
+        return Vec::new();
     }
     index.walk(hash, (query.begin, query.end), |offset, time| {
-        let is_known = found.iter().any(|known| known.offset() == offset.0);
-        if time > query.end || is_known {
+        if time > query.end || found.contains_key(&offset) {
             return true;
         }
         let Some(record) = record_with_key(log, offset, time, query) else { return true };
@@ -59,11 +60,10 @@ pub fn find_by_key(index: &Index, log: &CommitLog, query: &KeyQuery<'_>) -> Vec<
         if bytes > query.bytes_max && !found.is_empty() {
             return false;
         }
-        found.push(record);
+        found.insert(offset, record);
         found.len() < query.messages_max
     });
-    found.sort_by_key(SegmentSlice::offset);
-    found
+    found.into_values().collect()
 }
 
 fn record_with_key(

@@ -122,9 +122,9 @@ impl IndexWriter {
         }
     }
 
-    /// Whether anything was indexed that [`flush`](Self::flush) has not been told of.
+    /// Whether there is something for [`flush`](Self::flush) to do.
     pub fn is_dirty(&self) -> bool {
-        self.durable.position != self.position()
+        !self.durable.suspect && self.durable.position != self.position()
     }
 
     /// What is on the disk.
