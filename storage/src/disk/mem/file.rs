@@ -89,6 +89,7 @@ impl MemFile {
     pub(super) fn replace(&self, bytes: Vec<u8>) {
         let mut state = self.state();
         (state.seen, state.is_replaced) = (Seen::Whole(bytes), true);
+        state.given_up.clear();
     }
 
     /// Changes some of its bytes.
@@ -96,6 +97,18 @@ impl MemFile {
         match &mut self.state().seen {
             Seen::Whole(whole) => copy(whole, at, bytes),
             Seen::Mapped(memory) => memory.copy_in(at, bytes),
+        }
+        self.dirty(at, bytes.len() as u64);
+    }
+
+    /// Has the pages of a part count as changed, though they may be as they were.
+    pub(super) fn dirty(&self, at: u64, len: u64) {
+        let mut state = self.state();
+        for (page, _, _) in pages(at, at + len) {
+            if let Some(clean) = state.given_up.get_mut(&page) {
+                // What no page is like.
+                clean.clear();
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub(super) struct State {
     pub(super) locked: BTreeSet<PathBuf>,
     pub(super) free_bytes: Option<u64>,
     pub(super) fails_to_sync: bool,
+    pub(super) keeps_order: bool,
     /// Is moved on by every sync.
     pub(super) slow: Option<(Arc<ManualClock>, i64)>,
     pub(super) faults: Faults,
@@ -109,7 +110,7 @@ impl State {
 
     pub(super) fn after_drawn_loss(&self, dice: &mut Dice) -> BTreeMap<PathBuf, Entry> {
         let mut others = Dice::new(dice.below(u64::MAX));
-        self.after_loss(drawn_names(dice), drawn_sectors(&mut others))
+        self.after_loss(drawn_names(dice, self.keeps_order), drawn_sectors(&mut others))
     }
 
     /// Names and files as they are found after a loss of power.
