@@ -11,13 +11,15 @@
 //! The log ends before the first record that is not whole: unknown magic, lengths that do not fit each
 //! other, a body that its CRC does not match (unless switched off). A blank record leads to the next
 //! file, whatever its size field says. The place that a record names for itself is not checked, since
-//! Java does not either. The CRC does not cover topic and properties: after an abrupt stop, a last
-//! record whose texts end in zero bytes lost the page that they were on, and is not whole.
+//! Java does not either. The CRC does not cover topic and properties. After an abrupt stop, two things
+//! tell that a part of them is missing: a sector of zeros, in any record, since a loss of power leaves
+//! out single sectors of what was not flushed; and zero bytes at the end of the last record, which a
+//! process that was killed had not finished.
 //!
 //! Files behind that of the end are removed, and what lies behind the end becomes zeros, so that no
 //! later recovery can take what is stale for records.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use gantry_codec::record::{self, BLANK_MAGIC, RecordHead};
 
@@ -28,6 +30,9 @@ use crate::{
     offset::PhysicalOffset,
     segment::Segment,
 };
+
+/// What a disk writes as a whole.
+const SECTOR_BYTES: usize = 512;
 
 /// See the module's text.
 pub(super) struct LogFiles<'a> {
@@ -102,8 +107,13 @@ impl<'a> LogFiles<'a> {
         let mut end = LogEnd { offset: from, last_timestamp: None, broken: None };
         let mut torn = None;
         while let Some((segment, bytes)) = self.rest(end.offset) {
-            match check(bytes, check_crc) {
-                Checked::Record { len, timestamp, may_be_torn } => {
+            match check(bytes, end.offset.0 - segment.start(), check_crc) {
+                Checked::Record { lacks_sector: true, .. } if is_abrupt => {
+                    end.broken =
+                        Some(format!("at {}: a part of the record is missing", end.offset));
+                    break;
+                }
+                Checked::Record { len, timestamp, may_be_torn, .. } => {
                     torn = may_be_torn.then_some(end.offset);
                     end.last_timestamp = end.last_timestamp.max(Some(timestamp));
                     end.offset = end.offset.plus(len);
@@ -135,31 +145,52 @@ impl<'a> LogFiles<'a> {
         last_timestamp: i64,
         sweeps: bool,
     ) -> Result<CommitLog, OpenError> {
-        let mut segments = Vec::with_capacity(self.segments.len());
-        for segment in self.segments {
-            let path = segment_path(&self.config.dir, segment.start());
+        let Self { disk, config, segments: mut found } = self;
+        remove_behind(disk, config, &mut found, end)?;
+        let mut segments = Vec::with_capacity(found.len());
+        for segment in found {
+            let path = segment_path(&config.dir, segment.start());
             let io = |e| io_error(&path, e);
-            if segment.start() > end.0 {
-                self.disk.remove(&path).map_err(io)?;
-                continue;
-            }
             let (start, len) = (segment.start(), segment.len());
             let place = len.min(end.0 - start);
-            // What was whole in memory must not be lost now that it counts as written.
-            segment.sync(from.0.saturating_sub(start).min(place), place).map_err(io)?;
+            // What was whole in memory must not be lost now that it counts as written: not even if a sync
+            // has failed before, and the kernel takes pages for clean that it could not write.
+            let from = from.0.saturating_sub(start).min(place);
+            if sweeps {
+                disk.rewrite(&path, from, place - from).map_err(io)?;
+            }
+            segment.sync(from, place).map_err(io)?;
             if place == len {
                 segments.push(segment);
                 continue;
             }
             drop(segment);
             if sweeps {
-                self.disk.clear_from(&path, place).map_err(io)?;
-                self.disk.reserve(&path, place, len - place).map_err(io)?;
+                disk.clear_from(&path, place).map_err(io)?;
+                disk.reserve(&path, place, len - place).map_err(io)?;
+                // Else what was there could come back, behind records that will be written.
+                disk.sync_file(&path).map_err(io)?;
             }
-            segments.push(self.disk.open_segment(&path, start, len, place).map_err(io)?);
+            segments.push(disk.open_segment(&path, start, len, place).map_err(io)?);
         }
-        Ok(CommitLog::new(self.config.clone(), segments, end, last_timestamp))
+        Ok(CommitLog::new(config.clone(), segments, end, last_timestamp))
     }
+}
+
+/// Removes the files behind that of the log's end: from the last one on, each for good before the next,
+/// so that a crash leaves no gap, and none comes back when the log has got there again.
+fn remove_behind(
+    disk: &dyn Disk,
+    config: &LogConfig,
+    segments: &mut Vec<Arc<Segment>>,
+    end: PhysicalOffset,
+) -> Result<(), OpenError> {
+    while let Some(segment) = segments.pop_if(|segment| segment.start() > end.0) {
+        let path = segment_path(&config.dir, segment.start());
+        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(&config.dir));
+        removed.map_err(|e| io_error(&path, e))?;
+    }
+    Ok(())
 }
 
 /// Where the files of the folder start, in order.
@@ -192,7 +223,7 @@ fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
 /// What lies at a place in the log.
 enum Checked {
     /// A whole record.
-    Record { len: u64, timestamp: i64, may_be_torn: bool },
+    Record { len: u64, timestamp: i64, may_be_torn: bool, lacks_sector: bool },
     /// The rest of the file is unused.
     Blank,
     /// Zeros, or the file's end.
@@ -201,7 +232,8 @@ enum Checked {
     Broken(String),
 }
 
-fn check(bytes: &[u8], check_crc: bool) -> Checked {
+/// Looks at `bytes`, which are those of a file from `place` on.
+fn check(bytes: &[u8], place: u64, check_crc: bool) -> Checked {
     match record::record_len(bytes) {
         None | Some((0, 0)) => return Checked::Nothing,
         Some((_, BLANK_MAGIC)) => return Checked::Blank,
@@ -215,12 +247,25 @@ fn check(bytes: &[u8], check_crc: bool) -> Checked {
     if check_crc && !body.is_empty() && record::body_crc(body) != head.body_crc {
         return Checked::Broken("the body does not match its CRC".into());
     }
-    let ends_in_zero = |text: &std::ops::Range<usize>| {
-        bytes.get(text.clone()).is_some_and(|t| t.last() == Some(&0))
-    };
+    let ends_in_zero =
+        |text: &Range<usize>| bytes.get(text.clone()).is_some_and(|t| t.last() == Some(&0));
     Checked::Record {
         len: head.total_size.into(),
         timestamp: head.store_timestamp,
         may_be_torn: ends_in_zero(&head.topic) || ends_in_zero(&head.properties),
+        lacks_sector: has_zero_sector(bytes, place, &head.topic)
+            || has_zero_sector(bytes, place, &head.properties),
     }
+}
+
+/// Whether a sector that begins within the record, and of which a part lies in `text`, is all zeros.
+fn has_zero_sector(bytes: &[u8], place: u64, text: &Range<usize>) -> bool {
+    let first = (place.next_multiple_of(SECTOR_BYTES as u64) - place) as usize;
+    let behind_start = text.start.saturating_sub(SECTOR_BYTES - 1);
+    let end = if text.is_empty() { 0 } else { text.end };
+    (first..end)
+        .step_by(SECTOR_BYTES)
+        .skip_while(|at| *at < behind_start)
+        .filter_map(|at| bytes.get(at..)?.chunks(SECTOR_BYTES).next())
+        .any(|sector| sector.iter().all(|byte| *byte == 0))
 }
