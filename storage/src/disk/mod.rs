@@ -70,7 +70,8 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all in it; one that is not there is no error.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes a folder and those above it, and makes that durable.
+    /// Makes a folder and those above it, and makes that durable. One that is there is taken as it is;
+    /// one that cannot be made durable is removed again.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Brings the names in a folder to the disk.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;

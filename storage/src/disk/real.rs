@@ -146,7 +146,8 @@ impl Disk for RealDisk {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
-        self.sync_dir(folder(dir))
+        // One that is there counts as durable the next time.
+        self.sync_dir(folder(dir)).inspect_err(|_| drop(fs::remove_dir(dir)))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

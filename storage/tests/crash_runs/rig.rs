@@ -6,8 +6,8 @@ use std::{
 };
 
 use gantry_storage::{
-    AppendError, ConsumeQueue, Disk, DispatchReader, IndexEntry, LogFlusher, LogTail, MemDisk,
-    QueueId, QueueOffset, Store, StoreConfig, allocate_segment,
+    AppendError, ConsumeQueue, Disk, DispatchMark, DispatchReader, IndexEntry, LogFlusher, LogTail,
+    MemDisk, QueueId, QueueOffset, Store, StoreConfig, allocate_segment,
 };
 
 use super::{
@@ -35,6 +35,8 @@ pub struct Rig {
     queues: BTreeMap<u32, ConsumeQueue>,
     /// Entries that were read and could not be written yet.
     pending: VecDeque<(u32, QueueOffset, IndexEntry)>,
+    /// How far the queues have everything.
+    mark: DispatchMark,
     now: i64,
 }
 
@@ -50,9 +52,11 @@ impl Rig {
         let tail = store.log().tail().expect("the first tail");
         let flusher = store.log().flusher();
         let reader = DispatchReader::new(store.log().clone(), store.report().dispatch_from);
+        let mark = reader.mark();
         let now = store.log().last_timestamp().max(1_000_000);
+        store.verify_queues(|_| true).map_err(text)?;
         let (disk, queues, pending) = (disk.clone(), BTreeMap::new(), VecDeque::new());
-        let mut rig = Self { disk, store, tail, flusher, reader, queues, pending, now };
+        let mut rig = Self { disk, store, tail, flusher, reader, queues, pending, mark, now };
         for queue in 0..QUEUES {
             rig.open_queue(queue)?;
         }
@@ -61,10 +65,7 @@ impl Rig {
     }
 
     fn open_queue(&mut self, queue: u32) -> Result<(), Failure> {
-        let (log, config) = (self.store.log(), &self.store.config().queues);
-        let within = (log.min_offset(), log.max_offset());
-        let disk = Arc::new(self.disk.clone());
-        let opened = ConsumeQueue::open(disk, config, topic(queue), QueueId(queue), within);
+        let opened = self.store.open_queue(topic(queue), QueueId(queue));
         self.queues.insert(queue, opened.map_err(text)?);
         Ok(())
     }
@@ -120,11 +121,11 @@ impl Rig {
 
     /// The appender dies and is made again.
     pub fn new_tail(self, oracle: &mut Oracle) -> Self {
-        let Self { disk, store, tail, flusher, reader, queues, pending, now } = self;
+        let Self { disk, store, tail, flusher, reader, queues, pending, mark, now } = self;
         drop(tail);
         let tail = store.log().tail().expect("the one before is gone");
         oracle.written.truncate(oracle.published);
-        Self { disk, store, tail, flusher, reader, queues, pending, now }
+        Self { disk, store, tail, flusher, reader, queues, pending, mark, now }
     }
 
     pub fn flush(&mut self, oracle: &mut Oracle) -> Result<(), Failure> {
@@ -149,6 +150,7 @@ impl Rig {
             }
             self.pending.pop_front();
         }
+        self.mark = self.reader.mark();
         Ok(())
     }
 
@@ -161,18 +163,14 @@ impl Rig {
 
     /// Flushes everything, and writes down how far the queues have got.
     pub fn checkpoint(&mut self, oracle: &mut Oracle) -> Result<(), Failure> {
-        // What waits has to be read again after a crash.
-        let waiting = self.pending.front().map(|(_, _, entry)| entry.offset);
-        let dispatched = waiting.unwrap_or(self.reader.position());
-        self.flush_queues()?;
         let published = oracle.published;
-        let written = self.store.checkpoint(dispatched).map_err(text);
+        let written = self.store.checkpoint(self.mark).map_err(text);
         let is_flushed = self.store.log().flushed_offset() == self.store.log().max_offset();
         if is_flushed {
             oracle.flushed = published;
         }
         written?;
-        oracle.checkpoint = dispatched;
+        oracle.checkpoint = self.mark.end;
         Ok(())
     }
 }

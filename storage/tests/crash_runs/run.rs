@@ -227,9 +227,10 @@ impl Run<'_> {
             }
         };
         self.trace.step(what, &result);
-        let result = result.and_then(|()| self.disk.step().map_err(|e| e.to_string()));
         *rig = Some(at);
-        if self.disk.is_off() { Err(Off) } else { Ok(drop(result)) }
+        // What failed has been looked at; whether the power is gone counts now.
+        let _ = self.disk.step();
+        if self.disk.is_off() { Err(Off) } else { Ok(()) }
     }
 
     /// A burst of messages; sometimes acknowledged at once.

@@ -225,7 +225,11 @@ impl Seen {
     fn read(&self, at: u64, len: usize) -> Vec<u8> {
         let len = self.len().saturating_sub(at).min(len as u64) as usize;
         match self {
-            Self::Whole(bytes) => bytes.iter().skip(at as usize).take(len).copied().collect(),
+            Self::Whole(bytes) => bytes
+                .get(at as usize..)
+                .and_then(|b| b.get(..len))
+                .map(Vec::from)
+                .unwrap_or_default(),
             Self::Mapped(memory) => {
                 let mut bytes = vec![0; len];
                 if len > 0 {
@@ -246,6 +250,9 @@ fn pages(from: u64, to: u64) -> impl Iterator<Item = (u64, u64, u64)> {
 
 /// Copies as much as fits.
 fn copy(to: &mut [u8], at: u64, from: &[u8]) {
-    let place = to.iter_mut().skip(at as usize);
-    place.zip(from).for_each(|(to, from)| *to = *from);
+    let place = to.get_mut(at as usize..).unwrap_or_default();
+    let len = place.len().min(from.len());
+    if let (Some(place), Some(from)) = (place.get_mut(..len), from.get(..len)) {
+        place.copy_from_slice(from);
+    }
 }

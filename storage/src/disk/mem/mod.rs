@@ -350,7 +350,12 @@ impl Disk for MemDisk {
             }
             Ok(())
         };
-        self.run(DiskOp::CreateDir, whole, |state, _| drop(state.names.add_dirs(Some(dir))))
+        let part = |state: &mut State, fault| {
+            if fault == DiskFault::PowerLoss {
+                state.names.add_dirs(Some(dir));
+            }
+        };
+        self.run(DiskOp::CreateDir, whole, part)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -25,8 +25,8 @@ type Map = BTreeMap<PathBuf, Entry>;
 pub(super) struct Names {
     seen: Map,
     durable: Map,
-    /// In the order in which they were made.
-    waiting: Vec<Change>,
+    /// By folder, in the order in which they were made.
+    waiting: BTreeMap<PathBuf, Vec<Change>>,
 }
 
 enum Change {
@@ -58,7 +58,7 @@ impl Change {
 impl Names {
     /// Names that are all on the disk.
     pub(super) fn durable(names: Map) -> Self {
-        Self { seen: names.clone(), durable: names, waiting: Vec::new() }
+        Self { seen: names.clone(), durable: names, waiting: BTreeMap::new() }
     }
 
     /// The same names for copies of the files.
@@ -66,13 +66,15 @@ impl Names {
         let mut copies = Copies::default();
         let mut map = |names: &Map| names.iter().map(|(p, e)| (p.clone(), copies.of(e))).collect();
         let (seen, durable) = (map(&self.seen), map(&self.durable));
-        let waiting = self.waiting.iter().map(|change| match change {
+        let mut copy = |change: &Change| match change {
             Change::Set(path, entry) => Change::Set(path.clone(), copies.of(entry)),
             Change::Remove(path) => Change::Remove(path.clone()),
             Change::Rename(from, to, entry) => {
                 Change::Rename(from.clone(), to.clone(), copies.of(entry))
             }
-        });
+        };
+        let waiting = self.waiting.iter();
+        let waiting = waiting.map(|(dir, all)| (dir.clone(), all.iter().map(&mut copy).collect()));
         Self { seen, durable, waiting: waiting.collect() }
     }
 
@@ -82,12 +84,19 @@ impl Names {
 
     /// What lies in a folder.
     pub(super) fn children(&self, dir: &Path) -> impl Iterator<Item = (&PathBuf, &Entry)> {
-        self.seen.iter().filter(move |(path, _)| path.parent() == Some(dir))
+        self.seen
+            .range(dir.to_owned()..)
+            .take_while(move |(path, _)| path.starts_with(dir))
+            .filter(move |(path, _)| path.parent() == Some(dir))
     }
 
     /// What lies below a folder, and the folder itself, the deepest first.
     pub(super) fn below(&self, dir: &Path) -> Vec<PathBuf> {
-        self.seen.keys().filter(|path| path.starts_with(dir)).rev().cloned().collect()
+        let from = self.seen.range(dir.to_owned()..);
+        let mut below: Vec<_> =
+            from.map(|(path, _)| path.clone()).take_while(|path| path.starts_with(dir)).collect();
+        below.reverse();
+        below
     }
 
     /// Makes a name, and those of the folders above it that are missing.
@@ -120,16 +129,17 @@ impl Names {
 
     fn change(&mut self, change: Change) {
         change.apply(&mut self.seen);
-        self.waiting.push(change);
+        let dir = change.path().parent().map(Path::to_owned).unwrap_or_default();
+        self.waiting.entry(dir).or_default().push(change);
     }
 
     /// Brings the waiting changes of a folder to the disk for which `reached` says so.
     pub(super) fn sync(&mut self, dir: &Path, mut reached: impl FnMut(&Path) -> bool) {
-        let durable = &mut self.durable;
-        self.waiting.retain(|change| {
-            let is_due = change.path().parent() == Some(dir) && reached(change.path());
+        let Some(waiting) = self.waiting.get_mut(dir) else { return };
+        waiting.retain(|change| {
+            let is_due = reached(change.path());
             if is_due {
-                change.apply(durable);
+                change.apply(&mut self.durable);
             }
             !is_due
         });
@@ -138,7 +148,7 @@ impl Names {
     /// The names after a loss of power, with those waiting changes that are `kept`.
     pub(super) fn after_loss(&self, mut kept: impl FnMut(&Path) -> bool) -> Map {
         let mut names = self.durable.clone();
-        for change in self.waiting.iter().filter(|change| kept(change.path())) {
+        for change in self.waiting.values().flatten().filter(|change| kept(change.path())) {
             change.apply(&mut names);
         }
         let all = names.clone();
