@@ -140,6 +140,6 @@ pub fn json_file(number: usize) -> JsonFile {
 
 /// What is saved: as long as a few sectors, or less than one.
 pub fn table(value: u64) -> Table {
-    let fill = (0..value * 37 % 150).map(|key| (format!("key{key}"), value));
+    let fill = (0..value * 37 % 70).map(|key| (format!("key{key}"), value));
     fill.chain([("value".to_owned(), value)]).collect()
 }

@@ -68,7 +68,7 @@ pub fn run(seed: u64, trace: &mut Trace) {
     trace.note(&format!("seed {seed}, log files of {log_file}, queue files of {queue_file}"));
     let lives = 2 + dice.below(4);
     let (disk, oracle) = (MemDisk::new(), Oracle::default());
-    disk.keep_order_of_names(true);
+    disk.keep_order_of_names(dice.one_in(2));
     let mut run = Run { dice, disk, config, oracle, trace };
     let mut least = 0;
     for _ in 0..lives {

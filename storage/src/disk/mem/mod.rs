@@ -220,7 +220,12 @@ impl MemDisk {
             }
             Ok(file)
         };
-        let part = |state: &mut State, fault| state.create_in_part(path, len, fault);
+        let part = |state: &mut State, fault| {
+            // Whoever lives on removes it.
+            if fault == DiskFault::PowerLoss {
+                state.create_in_part(path, len, is_full);
+            }
+        };
         if is_full {
             self.create_dir(folder(path))?;
         }

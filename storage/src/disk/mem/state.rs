@@ -38,11 +38,11 @@ impl State {
         }
     }
 
-    /// A file of some length, of which nothing is on the disk yet; whoever lives on removes it.
-    pub(super) fn create_in_part(&mut self, path: &Path, len: u64, fault: DiskFault) {
-        let is_left = fault == DiskFault::PowerLoss && self.faults.dice.coin();
-        if is_left && self.names.get(path).is_none() {
-            let len = self.faults.dice.torn(len as usize);
+    /// A file of some length, of which nothing is on the disk yet.
+    pub(super) fn create_in_part(&mut self, path: &Path, len: u64, is_full: bool) {
+        if self.faults.dice.coin() && self.names.get(path).is_none() {
+            // Where blocks cannot be reserved, zeros are written; else a length is there or not.
+            let len = if is_full { self.faults.dice.torn(len as usize) } else { 0 };
             self.names.set(path, Entry::File(MemFile::new(vec![0; len], Vec::new())));
         }
     }
