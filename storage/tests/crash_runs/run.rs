@@ -237,11 +237,13 @@ impl Run<'_> {
     fn append(&mut self, rig: &mut Rig) -> Result<(), Failure> {
         for _ in 0..1 + self.dice.below(5) {
             let queue = self.dice.below(QUEUES.into()) as u32;
-            let len = self.dice.pick(&[0, 3, 60, 400, 900]) + self.dice.below(40);
+            // Often of equal size, so that what was cut would fit behind what is written in its place.
+            let odd = if self.dice.one_in(4) { self.dice.below(40) } else { 0 };
+            let len = self.dice.pick(&[0, 60, 60, 400, 900]) + odd;
             self.oracle.number += 1;
             let fill = self.oracle.number as u8 | 1;
             let body = vec![fill; len as usize];
-            let properties = self.dice.pick(&["", "TAGS\u{1}a\u{2}", LONG_PROPERTIES]);
+            let properties = self.dice.pick(&["", "", "TAGS\u{1}a\u{2}", LONG_PROPERTIES]);
             let had = self.oracle.written.len();
             let appended = rig.append(&mut self.oracle, queue, &body, properties);
             if rig.store.log().is_poisoned() {
