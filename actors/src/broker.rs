@@ -37,7 +37,7 @@ use crate::{
         appender::{Appender, AppenderParts},
         checkpointer::Checkpointer,
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
-        flusher::Flusher,
+        flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
         state::LogState,
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
@@ -391,15 +391,8 @@ impl Start<'_> {
             });
             tree.spawn(spec.place(dispatch_place()))
         };
-        let flusher = {
-            let (log, state) = (store.log().clone(), state.clone());
-            let (interval, logger) =
-                (self.config.flush.flush_interval_commit_log, self.child_log("flusher"));
-            let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
-                Ok(Flusher::new(log.flusher(), state.clone(), interval, logger.clone()))
-            });
-            self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)?
-        };
+        let flush_queue = Arc::new(FlushQueue::default());
+        let flusher = self.start_flusher(&tree, store, &flush_queue, &state).await?;
         let allocator = {
             let (disk, config) = (self.seams.disk.clone(), store.log().config().clone());
             let logger = self.child_log("allocator");
@@ -416,6 +409,7 @@ impl Start<'_> {
             dispatcher: dispatcher.clone(),
             signal: signal.clone(),
             flusher,
+            flush_queue,
             allocator,
             state: state.clone(),
             log_to: self.child_log("appender"),
@@ -427,6 +421,34 @@ impl Start<'_> {
         let appender =
             self.started("appender", tree.start(spec.place(self.appender_place())).await)?;
         Ok(LogActors { state, signal, dispatcher, appender })
+    }
+
+    async fn start_flusher(
+        &self,
+        tree: &Tree,
+        store: &Arc<Store>,
+        queue: &Arc<FlushQueue>,
+        state: &Arc<LogState>,
+    ) -> Result<Addr<Shell<Flusher>>, BrokerStartError> {
+        let flush = &self.config.flush;
+        let (timeout, watched) = (flush.sync_flush_timeout, queue.clone());
+        let logger = self.child_log("flush watch");
+        let watch = ChildSpec::new("flush watch", Policy::RestartEmpty, move |_| {
+            Ok(FlushWatch::new(watched.clone(), timeout, logger.clone()))
+        });
+        self.started("flush watch", tree.start(watch.place(dispatch_place())).await)?;
+        let pace = FlushPace {
+            interval: flush.flush_interval_commit_log,
+            least_pages: flush.flush_commit_log_least_pages,
+            thorough_interval: flush.flush_commit_log_thorough_interval,
+        };
+        let (log, queue, state) = (store.log().clone(), queue.clone(), state.clone());
+        let logger = self.child_log("flusher");
+        let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
+            let (queue, state) = (queue.clone(), state.clone());
+            Ok(Flusher::new(log.clone(), queue, state, pace, logger.clone()))
+        });
+        self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)
     }
 
     fn queues(&self, tree: Tree, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
