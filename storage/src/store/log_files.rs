@@ -180,10 +180,11 @@ impl<'a> LogFiles<'a> {
         Some(next_sound_record(bytes, offset).map_or(begun, |(next, _)| next))
     }
 
-    /// Whether a whole record starts at `record` and the log goes on at `end` behind it.
+    /// Whether a record starts at `record` and the log goes on at `end` behind it. Its body may be damaged:
+    /// that would not make it another log.
     pub(super) fn confirms(&self, record: PhysicalOffset, end: PhysicalOffset) -> bool {
         let Some((segment, bytes)) = self.rest(record) else { return false };
-        let Checked::Record { len, .. } = check(bytes, true) else { return false };
+        let Checked::Record { len, .. } = check(bytes, false) else { return false };
         let behind = record.plus(len);
         let rest = bytes.get(len as usize..).unwrap_or_default();
         behind == end || (end.0 == segment.end() && matches!(check(rest, false), Checked::Blank))

@@ -101,7 +101,7 @@ impl Rig {
         let offset = appended.map_err(text)?.offset;
         let mut bytes = vec![0; record.encoded_len()];
         record.write_to(&mut bytes);
-        oracle.written.push(Written { queue, offset, bytes });
+        oracle.written.push(Written { queue, offset, bytes, is_damaged: false });
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use gantry_codec::Record;
 use gantry_storage::{AppendError, DiskFault, DiskOp, FaultPlan, MemDisk, StoreConfig};
 
 use super::{
@@ -9,6 +10,9 @@ use super::{
     oracle::{Oracle, json_file, table},
     rig::{Failure, QUEUES, Rig},
 };
+
+/// Where the body of a record starts, of addresses that are IPv4.
+const BODY_AT: u64 = 88;
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +181,33 @@ impl Run<'_> {
             End::Stopped | End::Killed => self.disk.kill(),
         };
         self.disk.set_free_bytes(None);
-        least
+        if self.dice.one_in(4) { self.flip_bit(least) } else { least }
+    }
+
+    /// Flips a bit in the body of a message that was flushed; how many records have to be there then.
+    /// Before the checkpoint it is that record's matter alone; behind it, a start takes it for the end of
+    /// the log.
+    fn flip_bit(&mut self, least: usize) -> usize {
+        let index = self.dice.below(self.oracle.flushed as u64 + 1) as usize;
+        let Some(written) = self.oracle.written.get_mut(index) else { return least };
+        let body = Record::decode(&written.bytes).expect("a record").body.len() as u64;
+        if index >= self.oracle.flushed || body == 0 || written.is_damaged {
+            return least;
+        }
+        let start = written.offset.0 - written.offset.0 % self.config.log.segment_bytes;
+        let path = self.config.log.dir.join(format!("{start:020}"));
+        let at = BODY_AT + self.dice.below(body);
+        let flipped = [written.bytes[at as usize] ^ 1 << self.dice.below(8)];
+        self.disk
+            .overwrite(&path, written.offset.0 - start + at, &flipped)
+            .expect("the file is there");
+        self.trace.note(&format!("bit flipped in record {index} at {}", written.offset));
+        self.oracle.flipped = Some(index);
+        if written.offset < self.oracle.checkpoint {
+            return least;
+        }
+        self.oracle.flushed = self.oracle.flushed.min(index);
+        least.min(index)
     }
 
     fn draw_plan(&mut self) -> FaultPlan {
