@@ -432,11 +432,28 @@ fn lock(disk: &dyn Disk, config: &StoreConfig) -> Result<StoreLock, OpenError> {
     for dir in [root, &config.queues.dir] {
         disk.create_dir(dir).map_err(|e| io_error(dir, e))?;
     }
+    sync_above(disk, config).map_err(|e| io_error(root, e))?;
     let path = root.join("lock");
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked { root: root.display().to_string(), error },
         _ => io_error(&path, error),
     })
+}
+
+/// Makes the names of the folders above a new store durable: whoever made them may not have.
+fn sync_above(disk: &dyn Disk, config: &StoreConfig) -> io::Result<()> {
+    if disk.read(&config.checkpoint())?.is_some() {
+        return Ok(());
+    }
+    let above = config.root.ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty());
+    for dir in above {
+        match disk.sync_dir(dir) {
+            // A folder that may be passed through and not read was there before.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => break,
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 struct Recovered {
