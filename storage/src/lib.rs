@@ -37,6 +37,7 @@ mod commit_log;
 mod consume_queue;
 mod disk;
 mod dispatch;
+pub mod index;
 mod json_file;
 mod offset;
 mod reader;

@@ -1,0 +1,3 @@
+//! The key index: which records have a key.
+
+pub mod layout;
