@@ -5,7 +5,7 @@ use gantry_codec::{
     record::{RecordError, RecordHead, sys_flag},
 };
 
-use crate::{consume_queue::IndexEntry, offset::PhysicalOffset};
+use crate::{consume_queue::IndexEntry, index::layout::TopicHash, offset::PhysicalOffset};
 
 /// The topic whose queues are the delay levels.
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
@@ -73,14 +73,6 @@ pub(crate) fn expected_entries<'a>(
     Ok(())
 }
 
-/// The hash by which the index has a key of a topic.
-pub(crate) fn key_hash(topic: &str, key: &str) -> u32 {
-    let text = topic.encode_utf16().chain([u16::from(b'#')]).chain(key.encode_utf16());
-    let hash = text.fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-    // The one number without a positive counterpart.
-    hash.checked_abs().unwrap_or(0) as u32
-}
-
 /// Gives `f` the hashes of the record's keys, in the order in which the index gets them.
 pub(crate) fn expected_keys(
     head: &RecordHead,
@@ -90,29 +82,12 @@ pub(crate) fn expected_keys(
     if head.sys_flag & sys_flag::TRANSACTION == sys_flag::ROLLBACK {
         return Ok(());
     }
-    let (topic, text) = (head.topic(bytes)?, head.properties(bytes)?);
+    let (topic, text) = (TopicHash::new(head.topic(bytes)?), head.properties(bytes)?);
     if let Some(key) = properties::get(text, properties::UNIQ_KEY) {
-        f(key_hash(topic, key));
+        f(topic.of(key));
     }
     if let Some(keys) = properties::get(text, properties::KEYS) {
-        keys.split(' ').filter(|key| !key.is_empty()).for_each(|key| f(key_hash(topic, key)));
+        keys.split(' ').filter(|key| !key.is_empty()).for_each(|key| f(topic.of(key)));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_are_javas() {
-        assert_eq!(key_hash("", "").to_string(), "35", "the number sign alone");
-        // "t#k" by hand: 't' · 31² + '#' · 31 + 'k'.
-        assert_eq!(key_hash("t", "k"), 116 * 961 + 35 * 31 + 107);
-        let minimum = "polygenelubricants".chars().fold(0i32, |h, c| {
-            h.wrapping_mul(31).wrapping_add(c as i32)
-        });
-        assert_eq!(minimum, i32::MIN);
-        assert_eq!(minimum.checked_abs().unwrap_or(0), 0);
-    }
 }

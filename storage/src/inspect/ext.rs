@@ -55,8 +55,10 @@ pub(crate) fn check_batch(disk: &dyn Disk, root: &Path, findings: &mut Findings<
 
 /// Counts the units of a file; where and why it breaks off, if it does. `before` is the last unit of
 /// the file before.
-type CheckFile =
-    fn(&mut FileWindow<'_>, before: &mut Option<(u64, u64)>) -> io::Result<(u64, Option<(u64, String)>)>;
+type CheckFile = fn(
+    &mut FileWindow<'_>,
+    before: &mut Option<(u64, u64)>,
+) -> io::Result<(u64, Option<(u64, String)>)>;
 
 fn check_rows(disk: &dyn Disk, dir: &Path, findings: &mut Findings<'_>, check: CheckFile) -> u64 {
     let mut units = 0;
@@ -67,17 +69,23 @@ fn check_rows(disk: &dyn Disk, dir: &Path, findings: &mut Findings<'_>, check: C
         let mut before = None;
         for RowFile { path, len, .. } in files {
             let mut window = FileWindow::new(disk, path, len, STEP_BYTES);
-            let kind = if check == ext_file as CheckFile { FindingKind::ExtUnit } else { FindingKind::BatchUnit };
+            let kind = if check == ext_file as CheckFile {
+                FindingKind::ExtUnit
+            } else {
+                FindingKind::BatchUnit
+            };
             match check(&mut window, &mut before) {
                 Ok((count, broken)) => {
                     units += count;
                     if let Some((at, why)) = broken {
                         let fault = Finding::of(Severity::Fault, kind, window.path()).at(at);
-                        findings.add(fault.expected("a unit that follows").found(why).at_start(LEAVES));
+                        findings
+                            .add(fault.expected("a unit that follows").found(why).at_start(LEAVES));
                     }
                 }
                 Err(e) => {
-                    let fault = Finding::of(Severity::Fault, FindingKind::Unreadable, window.path());
+                    let fault =
+                        Finding::of(Severity::Fault, FindingKind::Unreadable, window.path());
                     findings.add(fault.found(e.to_string()).at_start(LEAVES));
                 }
             }
@@ -131,7 +139,8 @@ fn batch_file(
         }
         if let Some((end, next)) = *before {
             if offset < end || base != next {
-                let why = format!("queue offset {base} at log offset {offset}, behind {next} and {end}");
+                let why =
+                    format!("queue offset {base} at log offset {offset}, behind {next} and {end}");
                 return Ok((units, Some((at, why))));
             }
         }

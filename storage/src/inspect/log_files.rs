@@ -89,7 +89,11 @@ pub(crate) fn row_files(
 pub(crate) fn usual_len(files: &[RowFile]) -> u64 {
     let mut counts: HashMap<u64, usize> = HashMap::new();
     files.iter().for_each(|file| *counts.entry(file.len).or_default() += 1);
-    counts.into_iter().filter(|(len, _)| *len > 0).max_by_key(|(len, n)| (*n, *len)).map_or(0, |c| c.0)
+    counts
+        .into_iter()
+        .filter(|(len, _)| *len > 0)
+        .max_by_key(|(len, n)| (*n, *len))
+        .map_or(0, |c| c.0)
 }
 
 /// Tells wrong lengths, gaps and doubles of files in order; an empty last one, left by an interrupted

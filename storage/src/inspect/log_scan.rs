@@ -234,11 +234,7 @@ fn look(window: &mut FileWindow<'_>, file: &RowFile, at: u64) -> io::Result<Look
 
 /// The next place in the file, from `from` on, where a record lies that says that it lies there, or a
 /// filler that reaches to the file's end.
-fn next_record(
-    window: &mut FileWindow<'_>,
-    file: &RowFile,
-    from: u64,
-) -> io::Result<Option<u64>> {
+fn next_record(window: &mut FileWindow<'_>, file: &RowFile, from: u64) -> io::Result<Option<u64>> {
     const MAGIC_AT: usize = 4;
     let mut at = from;
     loop {
@@ -247,7 +243,8 @@ fn next_record(
             return Ok(None);
         }
         let is_magic = |i: &usize| {
-            let magic = bytes.get(*i..).and_then(<[u8]>::first_chunk).map(|m| u32::from_be_bytes(*m));
+            let magic =
+                bytes.get(*i..).and_then(<[u8]>::first_chunk).map(|m| u32::from_be_bytes(*m));
             *i >= MAGIC_AT
                 && magic.is_some_and(|magic| {
                     [BLANK_MAGIC, record::RECORD_MAGIC_V1, record::RECORD_MAGIC_V2].contains(&magic)
@@ -304,6 +301,21 @@ pub(crate) fn record_at(
     let bytes = disk.read_at(&file.path, offset - file.start, size as usize)?;
     let head = record::decode_head(&bytes).ok().filter(|head| head.total_size == size);
     Ok(head.map(|head| (head, bytes)))
+}
+
+/// As [`record_at`], with the size that the record itself claims.
+pub(crate) fn whole_record_at(
+    disk: &dyn Disk,
+    files: &[RowFile],
+    offset: u64,
+) -> io::Result<Option<(RecordHead, Vec<u8>)>> {
+    let index = files.partition_point(|file| file.end() <= offset);
+    let Some(file) = files.get(index).filter(|file| file.start <= offset) else { return Ok(None) };
+    let head = disk.read_at(&file.path, offset - file.start, 8)?;
+    match record::record_len(&head) {
+        Some((size, _)) => record_at(disk, files, offset, size as u32),
+        None => Ok(None),
+    }
 }
 
 /// Whether a file holds nothing but zeros.

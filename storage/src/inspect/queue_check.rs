@@ -70,7 +70,6 @@ pub(crate) struct QueueCheck<'a> {
     batch_topics: HashMap<String, ()>,
     /// Records of queues without a folder.
     absent: BTreeMap<(String, u32), Run>,
-    pub(crate) has_queues: bool,
 }
 
 /// The log that the queues refer to.
@@ -102,17 +101,17 @@ impl<'a> QueueCheck<'a> {
             by_name: HashMap::new(),
             batch_topics: HashMap::new(),
             absent: BTreeMap::new(),
-            has_queues: false,
         };
         for (topic, len) in list(disk, &dir, findings) {
             if len.is_some() {
                 if topic.ends_with(".sst") {
-                    let fault = Finding::of(Severity::Fault, FindingKind::RocksDb, &dir.join(topic));
-                    findings.add(fault.expected("one folder per topic").at_start("refuses to start"));
+                    let fault =
+                        Finding::of(Severity::Fault, FindingKind::RocksDb, &dir.join(topic));
+                    findings
+                        .add(fault.expected("one folder per topic").at_start("refuses to start"));
                 }
                 continue;
             }
-            check.has_queues = true;
             for (name, len) in list(disk, &dir.join(&topic), findings) {
                 let (None, Ok(id)) = (len, name.parse()) else { continue };
                 let slots = Slots::list(disk, &dir.join(&topic).join(&name), findings);
@@ -144,14 +143,18 @@ impl<'a> QueueCheck<'a> {
         }
     }
 
+    /// The end of the newest record before `limit` that some queue has an entry for.
+    pub(crate) fn newest_entry_end(&mut self, limit: u64) -> io::Result<Option<u64>> {
+        let mut newest = None;
+        for queue in &mut self.queues {
+            newest = newest.max(queue.slots.newest_entry_end(limit)?);
+        }
+        Ok(newest)
+    }
+
     /// Tells what the log has and queues lack, and goes through each queue by itself. `sweeps` has
     /// everything behind the ends looked at.
-    pub(crate) fn finish(
-        &mut self,
-        log: &LogFacts<'_>,
-        sweeps: bool,
-        findings: &mut Findings<'_>,
-    ) {
+    pub(crate) fn finish(&mut self, log: &LogFacts<'_>, sweeps: bool, findings: &mut Findings<'_>) {
         for queue in &mut self.queues {
             queue.slots.set_step(256 << 10);
             if let Err(e) = queue.go_through(self.disk, log, sweeps, findings) {
@@ -209,7 +212,8 @@ fn missing_finding(path: &Path, at: Option<u64>, run: &Run, log: &LogFacts<'_>) 
     let severity = if is_due { Severity::Note } else { Severity::Fault };
     let finding = Finding { at, ..Finding::of(severity, FindingKind::EntryMissing, path) };
     let (first, last) = (run.first_slot, run.last_slot);
-    let slots = if first == last { format!("entry {first}") } else { format!("entries {first} to {last}") };
+    let slots =
+        if first == last { format!("entry {first}") } else { format!("entries {first} to {last}") };
     finding
         .expected(format!("{slots} for {} records from log offset {}", run.count, run.first_offset))
         .found("no entry")
@@ -264,7 +268,9 @@ impl<'a> Queue<'a> {
             None => self.add_missing(expected),
             Some(entry) if entry == expected.entry => self.compared += 1,
             Some(entry) if entry.offset > expected.entry.offset => self.superseded += 1,
-            Some(entry) if (entry.offset, entry.size) == (expected.entry.offset, expected.entry.size) => {
+            Some(entry)
+                if (entry.offset, entry.size) == (expected.entry.offset, expected.entry.size) =>
+            {
                 self.compared += 1;
                 self.check_code(disk, expected, entry.tags_code, findings);
             }
@@ -330,8 +336,16 @@ impl<'a> Queue<'a> {
             }
         }
         let notes = [
-            (self.superseded, FindingKind::ForgottenRecords, "records of an earlier life of the queue"),
-            (self.other_delays, FindingKind::DeliveryTime, "entries with another delay than their level's default"),
+            (
+                self.superseded,
+                FindingKind::ForgottenRecords,
+                "records of an earlier life of the queue",
+            ),
+            (
+                self.other_delays,
+                FindingKind::DeliveryTime,
+                "entries with another delay than their level's default",
+            ),
         ];
         for (count, kind, what) in notes {
             if count > 0 {
@@ -357,7 +371,6 @@ impl<'a> Queue<'a> {
         }
         look_behind(self, disk, log, sweeps, findings)
     }
-
 
     /// What a slot of this queue holds.
     pub(crate) fn slot(&mut self, slot: u64) -> io::Result<Slot> {

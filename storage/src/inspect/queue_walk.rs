@@ -112,9 +112,8 @@ fn is_entry_of(
     };
     let mut is_one = false;
     let decoded = expected_entries(&head, &bytes, entry.offset.0, &mut |expected| {
-        is_one |= expected.slot == slot
-            && expected.queue == queue.id
-            && expected.topic == queue.topic;
+        is_one |=
+            expected.slot == slot && expected.queue == queue.id && expected.topic == queue.topic;
     });
     Ok(decoded.is_ok() && is_one)
 }

@@ -93,6 +93,22 @@ impl<'a> Slots<'a> {
         let at = (byte - self.base) as usize;
         Ok(Slot::decode(self.bytes.get(at..).unwrap_or_default()))
     }
+
+    /// The end of the newest record before `limit` that there is an entry for; used slots come first.
+    pub(crate) fn newest_entry_end(&mut self, limit: u64) -> io::Result<Option<u64>> {
+        let (mut low, mut high) = (self.first(), self.last());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_before = match self.slot(middle)? {
+                Slot::Entry(entry) => entry.offset.0 < limit,
+                Slot::PreBlank => true,
+                Slot::Unused => false,
+            };
+            if is_before { low = middle + 1 } else { high = middle }
+        }
+        let last = if low > self.first() { self.slot(low - 1)?.entry() } else { None };
+        Ok(last.map(|entry| entry.end().0))
+    }
 }
 
 /// A finding about a slot.

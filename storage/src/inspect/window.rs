@@ -41,7 +41,8 @@ impl<'a> FileWindow<'a> {
         let have = self.base + self.bytes.len() as u64;
         let wanted_end = at.saturating_add(want as u64).min(self.len);
         if at < self.base || wanted_end > have {
-            let len = self.step.max(want).min(usize::try_from(self.len - at.min(self.len)).unwrap_or(0));
+            let len =
+                self.step.max(want).min(usize::try_from(self.len - at.min(self.len)).unwrap_or(0));
             self.bytes = self.disk.read_at(&self.path, at, len)?;
             self.base = at;
         }

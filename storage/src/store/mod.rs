@@ -15,7 +15,7 @@
 
 mod log_files;
 mod queues;
-mod start;
+pub(crate) mod start;
 
 use std::{
     fmt, io,
