@@ -45,12 +45,12 @@ pub(crate) fn ext_tags_code(disk: &dyn Disk, dir: &Path, code: i64) -> io::Resul
 
 /// How many units there are below a folder, the broken ones told.
 pub(crate) fn check_ext(disk: &dyn Disk, root: &Path, findings: &mut Findings<'_>) -> u64 {
-    check_rows(disk, &root.join("consumequeue_ext"), findings, ext_file)
+    check_rows(disk, &root.join("consumequeue_ext"), FindingKind::ExtUnit, ext_file, findings)
 }
 
 /// As [`check_ext`], for batch queues.
 pub(crate) fn check_batch(disk: &dyn Disk, root: &Path, findings: &mut Findings<'_>) -> u64 {
-    check_rows(disk, &root.join("batchconsumequeue"), findings, batch_file)
+    check_rows(disk, &root.join("batchconsumequeue"), FindingKind::BatchUnit, batch_file, findings)
 }
 
 /// Counts the units of a file; where and why it breaks off, if it does. `before` is the last unit of
@@ -60,7 +60,13 @@ type CheckFile = fn(
     before: &mut Option<(u64, u64)>,
 ) -> io::Result<(u64, Option<(u64, String)>)>;
 
-fn check_rows(disk: &dyn Disk, dir: &Path, findings: &mut Findings<'_>, check: CheckFile) -> u64 {
+fn check_rows(
+    disk: &dyn Disk,
+    dir: &Path,
+    kind: FindingKind,
+    check: CheckFile,
+    findings: &mut Findings<'_>,
+) -> u64 {
     let mut units = 0;
     for queue in queue_dirs(disk, dir) {
         let mut files = row_files(disk, &queue, LEAVES, findings);
@@ -69,11 +75,6 @@ fn check_rows(disk: &dyn Disk, dir: &Path, findings: &mut Findings<'_>, check: C
         let mut before = None;
         for RowFile { path, len, .. } in files {
             let mut window = FileWindow::new(disk, path, len, STEP_BYTES);
-            let kind = if check == ext_file as CheckFile {
-                FindingKind::ExtUnit
-            } else {
-                FindingKind::BatchUnit
-            };
             match check(&mut window, &mut before) {
                 Ok((count, broken)) => {
                     units += count;

@@ -7,6 +7,7 @@
 //! | `expected` | what a record asks of queues and index |
 //! | `queue_check`, `queue_walk`, `slots` | queues against the log, and by themselves |
 //! | `index_check`, `ext`, `state`, `config_check` | the other files |
+//! | `contents` | what is in the files, to be printed |
 //! | `repair` | what can be mended, as a plan and its execution |
 //!
 //! [`verify`] reads every byte that matters once, in the order of the log, and keeps a bounded piece of
@@ -15,6 +16,7 @@
 //! moment. What cannot be read is a finding, not a failure.
 
 mod config_check;
+mod contents;
 mod expected;
 mod ext;
 mod finding;
@@ -34,7 +36,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use contents::{
+    IndexRow, QueueRow, checkpoint_contents, config_contents, index_contents, index_entries,
+    index_lookup, log_contents, queue_contents, queue_names,
+};
 pub use finding::{Finding, FindingKind, Severity, Tally, Watch};
+pub use index_check::IndexFile;
 pub use log_files::RowFile;
 pub use log_scan::{LogEnd, LogItem, LogRecord, Tail, scan_log};
 pub use state::store_holder;

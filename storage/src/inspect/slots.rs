@@ -52,11 +52,6 @@ impl<'a> Slots<'a> {
         self.bytes = Vec::new();
     }
 
-    /// The files, in order.
-    pub(crate) fn files(&self) -> &[RowFile] {
-        &self.files
-    }
-
     /// The first slot that there is a file for.
     pub(crate) fn first(&self) -> u64 {
         self.files.first().map_or(0, |file| file.start / ENTRY_BYTES)
