@@ -25,6 +25,7 @@ mod log_files;
 mod log_scan;
 mod queue_check;
 mod queue_walk;
+mod repair;
 mod slots;
 mod state;
 mod window;
@@ -44,6 +45,7 @@ pub use finding::{Finding, FindingKind, Severity, Tally, Watch};
 pub use index_check::IndexFile;
 pub use log_files::RowFile;
 pub use log_scan::{LogEnd, LogItem, LogRecord, Tail, scan_log};
+pub use repair::{Action, RepairError, RepairPlan};
 pub use state::store_holder;
 
 use self::{
@@ -128,6 +130,9 @@ pub(crate) struct Diagnosis {
     pub(crate) bad_queues: Vec<(String, u32, u64)>,
     /// Entries for damaged records: queue, slot, and where the record was.
     pub(crate) lost: Vec<LostEntry>,
+    /// The last index file before those to be written anew.
+    pub(crate) kept_index: Option<index_check::IndexFile>,
+    /// Index files from the first on that disagrees with the log.
     pub(crate) bad_index: Vec<index_check::IndexFile>,
     pub(crate) restorable: Vec<PathBuf>,
 }
@@ -237,8 +242,9 @@ pub(crate) fn diagnose(
             diagnosis.bad_queues.push((topic, id, slot));
         }
     }
-    let judged = index.files.into_iter().zip(index.bad);
-    diagnosis.bad_index = judged.skip_while(|(_, bad)| !bad).map(|(file, _)| file).collect();
+    let sound = index.bad.iter().take_while(|bad| !**bad).count();
+    diagnosis.bad_index = index.files.split_off(sound);
+    diagnosis.kept_index = index.files.pop();
     diagnosis.restorable = config.restorable;
     diagnosis.files = files;
     Ok(diagnosis)

@@ -108,7 +108,7 @@ impl Left {
                     .at(CHECKPOINT_USED_BYTES)
                     .expected(format!("a log offset up to {log_end}, where the log ends"))
                     .found(dispatched.to_string())
-                    .at_start("takes it for another log's if it lies behind the files"),
+                    .at_start("trusts it if it lies within the files, and goes on writing there"),
             );
         }
         let times = [
