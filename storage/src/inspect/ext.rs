@@ -138,12 +138,12 @@ fn batch_file(
         if count <= 0 {
             return Ok((units, Some((at, format!("a batch of {count} messages")))));
         }
-        if let Some((end, next)) = *before {
-            if offset < end || base != next {
-                let why =
-                    format!("queue offset {base} at log offset {offset}, behind {next} and {end}");
-                return Ok((units, Some((at, why))));
-            }
+        if let Some((end, next)) = *before
+            && (offset < end || base != next)
+        {
+            let why =
+                format!("queue offset {base} at log offset {offset}, behind {next} and {end}");
+            return Ok((units, Some((at, why))));
         }
         *before = Some((offset + u64::from(size), base + count as u64));
         units += 1;

@@ -85,10 +85,10 @@ pub(crate) fn row_files(
     files
 }
 
-/// The length that most files have; of equally many, the shorter row's.
-pub(crate) fn usual_len(files: &[RowFile]) -> u64 {
+/// The length that most files have; of equally many, the longest.
+pub(crate) fn usual_len<'a>(files: impl IntoIterator<Item = &'a RowFile>) -> u64 {
     let mut counts: HashMap<u64, usize> = HashMap::new();
-    files.iter().for_each(|file| *counts.entry(file.len).or_default() += 1);
+    files.into_iter().for_each(|file| *counts.entry(file.len).or_default() += 1);
     counts
         .into_iter()
         .filter(|(len, _)| *len > 0)
@@ -96,14 +96,15 @@ pub(crate) fn usual_len(files: &[RowFile]) -> u64 {
         .map_or(0, |c| c.0)
 }
 
-/// Tells wrong lengths, gaps and doubles of files in order; an empty last one, left by an interrupted
-/// creation, is taken out.
+/// Tells wrong lengths, gaps and doubles of files in order, and whether there are none; an empty last
+/// file, left by an interrupted creation, is taken out.
 pub(crate) fn check_row(
     files: &mut Vec<RowFile>,
     usual: u64,
     at_start: &'static str,
     findings: &mut Findings<'_>,
-) {
+) -> bool {
+    let mut is_sound = true;
     if let Some(last) = files.pop_if(|file| file.len == 0) {
         findings.add(
             Finding::of(Severity::Warning, FindingKind::FileLength, &last.path)
@@ -113,6 +114,7 @@ pub(crate) fn check_row(
         );
     }
     for file in &*files {
+        is_sound &= file.len == usual && file.start.checked_rem(usual) == Some(0);
         if file.len != usual {
             findings.add(
                 Finding::of(Severity::Fault, FindingKind::FileLength, &file.path)
@@ -133,6 +135,7 @@ pub(crate) fn check_row(
         let [before, file] = pair else { continue };
         let follows = before.start.saturating_add(usual);
         if file.start != follows {
+            is_sound = false;
             findings.add(
                 Finding::of(Severity::Fault, FindingKind::FileGap, &file.path)
                     .expected(format!("the file that starts at {follows}"))
@@ -142,4 +145,5 @@ pub(crate) fn check_row(
         }
     }
     files.dedup_by_key(|file| file.start);
+    is_sound
 }

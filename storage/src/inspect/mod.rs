@@ -251,7 +251,8 @@ pub(crate) fn diagnose(
 }
 
 fn check_is_store(disk: &dyn Disk, inspection: &Inspection) -> io::Result<()> {
-    const PARTS: [&str; 5] = ["commitlog", "consumequeue", "config", "checkpoint", "index"];
+    const PARTS: [&str; 7] =
+        ["commitlog", "consumequeue", "config", "checkpoint", "index", "abort", "lock"];
     let listed = disk.list(&inspection.root)?;
     let mut is_store = listed.iter().any(|(name, _)| PARTS.contains(&name.as_str()));
     for dir in &inspection.log_dirs {

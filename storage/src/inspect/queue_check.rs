@@ -22,7 +22,7 @@ use super::{
 use crate::{
     consume_queue::{IndexEntry, entry::Slot},
     disk::Disk,
-    inspect::log_files::RowFile,
+    inspect::log_files::{RowFile, usual_len},
 };
 
 /// Memory for the slots of all queues together.
@@ -123,6 +123,12 @@ impl<'a> QueueCheck<'a> {
         for (topic, len) in list(disk, &root.join("batchconsumequeue"), findings) {
             if len.is_none() {
                 check.batch_topics.insert(topic, ());
+            }
+        }
+        let usual = usual_len(check.queues.iter().flat_map(|queue| queue.slots.files()));
+        for queue in &mut check.queues {
+            if !queue.slots.check(usual, findings) {
+                queue.mark_bad(0);
             }
         }
         let step = (SLOTS_BYTES / check.queues.len().max(1)).clamp(400, 64 << 10);

@@ -7,12 +7,14 @@ use std::{
 
 use super::{
     finding::{Finding, FindingKind, Findings, Severity},
-    log_files::{RowFile, check_row, row_files, usual_len},
+    log_files::{RowFile, check_row, row_files},
 };
 use crate::{
     consume_queue::entry::{ENTRY_BYTES, Slot},
     disk::Disk,
 };
+
+const CANNOT_OPEN: &str = "cannot open the queue";
 
 /// The files of a queue, and the stretch of slots that is in memory.
 pub(crate) struct Slots<'a> {
@@ -25,21 +27,29 @@ pub(crate) struct Slots<'a> {
 }
 
 impl<'a> Slots<'a> {
-    /// Lists the queue in `dir`, telling what is wrong with its files.
+    /// Lists the queue in `dir`, telling what does not belong there.
     pub(crate) fn list(disk: &'a dyn Disk, dir: &Path, findings: &mut Findings<'_>) -> Self {
-        let refuses = "cannot open the queue";
-        let mut files = row_files(disk, dir, refuses, findings);
-        let usual = usual_len(&files);
-        check_row(&mut files, usual, refuses, findings);
-        if let Some(file) = files.iter().find(|file| file.len % ENTRY_BYTES != 0) {
+        let files = row_files(disk, dir, CANNOT_OPEN, findings);
+        Self { disk, dir: dir.to_owned(), files, step: 4000, base: 0, bytes: Vec::new() }
+    }
+
+    /// Tells files of another length than `usual`, and gaps; whether there are none.
+    pub(crate) fn check(&mut self, usual: u64, findings: &mut Findings<'_>) -> bool {
+        let is_sound = check_row(&mut self.files, usual, CANNOT_OPEN, findings);
+        if let Some(file) = self.files.iter().find(|file| file.len % ENTRY_BYTES != 0) {
             findings.add(
                 Finding::of(Severity::Fault, FindingKind::FileLength, &file.path)
                     .expected(format!("a multiple of {ENTRY_BYTES} bytes"))
                     .found(format!("{} bytes", file.len))
-                    .at_start(refuses),
+                    .at_start(CANNOT_OPEN),
             );
         }
-        Self { disk, dir: dir.to_owned(), files, step: 4000, base: 0, bytes: Vec::new() }
+        is_sound
+    }
+
+    /// The files, in order.
+    pub(crate) fn files(&self) -> &[RowFile] {
+        &self.files
     }
 
     /// Reads `bytes` at a time from now on, whole slots.

@@ -1,16 +1,19 @@
 //! `gantry store verify`: tells what is found as it is found, and mends it if asked to.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    fmt::Display,
+    io::{self, BufRead, IsTerminal, Write},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
 use gantry_storage::{
-    RealDisk,
-    inspect::{Finding, Inspection, Summary, Watch, verify as look},
+    Disk, RealDisk,
+    inspect::{Finding, Inspection, RepairPlan, Summary, Watch, verify as look},
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
@@ -87,16 +90,74 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Outcome, StoreFailure> {
     {
         return Err(StoreFailure::InUse { root: inspection.root, pid });
     }
-    let summary = tell(&inspection, args.json)?;
-    Ok(if summary.tally.faults == 0 { Outcome::Sound } else { Outcome::Faults })
+    let began = Instant::now();
+    let mut teller = Teller::new(&inspection.root, io::stdout(), args.json);
+    if args.repair {
+        let plan = RepairPlan::make(&RealDisk, &inspection, &mut teller);
+        let plan = plan.map_err(unreadable(&inspection))?;
+        teller.summary(&plan.summary, began.elapsed())?;
+        return repair(&plan, &inspection, args);
+    }
+    let summary = look(&RealDisk, &inspection, &mut teller).map_err(unreadable(&inspection))?;
+    teller.summary(&summary, began.elapsed())?;
+    Ok(outcome(&summary))
 }
 
-fn tell(inspection: &Inspection, is_json: bool) -> Result<Summary, StoreFailure> {
+fn outcome(summary: &Summary) -> Outcome {
+    if summary.tally.faults == 0 { Outcome::Sound } else { Outcome::Faults }
+}
+
+fn unreadable(inspection: &Inspection) -> impl FnOnce(io::Error) -> StoreFailure {
+    let path = inspection.root.clone();
+    |error| StoreFailure::Unreadable { path, error }
+}
+
+/// Says what will be done, asks, does it, and looks again.
+fn repair(
+    plan: &RepairPlan,
+    inspection: &Inspection,
+    args: &VerifyArgs,
+) -> Result<Outcome, StoreFailure> {
+    let mut out = io::stdout();
+    let mut say = |state: &str, action: &dyn Display| {
+        let said = if args.json {
+            writeln!(out, "{}", json!({"repair": state, "action": action.to_string()}))
+        } else {
+            writeln!(out, "{state:<8} {action}")
+        };
+        said.map_err(StoreFailure::Output)
+    };
+    if plan.actions().is_empty() {
+        say("repair", &"there is nothing that can be mended")?;
+        return Ok(outcome(&plan.summary));
+    }
+    for action in plan.actions() {
+        say("will", action)?;
+    }
+    if !args.yes && !confirmed()? {
+        say("repair", &"nothing was changed")?;
+        return Ok(outcome(&plan.summary));
+    }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let mut said = Ok(());
+    let done = plan.execute(&disk, inspection, &mut |action| {
+        if said.is_ok() {
+            said = say("done", action);
+        }
+    });
+    done.map_err(|e| StoreFailure::Repair(e.to_string()))?;
+    said?;
     let began = Instant::now();
-    let mut teller = Teller::new(&inspection.root, io::stdout().lock(), is_json);
-    let looked = look(&RealDisk, inspection, &mut teller);
-    let summary = looked
-        .map_err(|error| StoreFailure::Unreadable { path: inspection.root.clone(), error })?;
+    let mut teller = Teller::new(&inspection.root, io::stdout(), args.json);
+    let summary = look(&RealDisk, inspection, &mut teller).map_err(unreadable(inspection))?;
     teller.summary(&summary, began.elapsed())?;
-    Ok(summary)
+    Ok(outcome(&summary))
+}
+
+/// Asks on standard error; only a yes is one.
+fn confirmed() -> Result<bool, StoreFailure> {
+    let _ = write!(io::stderr(), "Do this? [y/N] ");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|e| StoreFailure::Repair(e.to_string()))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     disk::Disk,
     index::layout::{
-        FIRST_ENTRY, HEADER_BYTES, IndexHeader, IndexLayout, KeyEntry, file_name_of,
+        ENTRY_BYTES, FIRST_ENTRY, HEADER_BYTES, IndexHeader, IndexLayout, KeyEntry, file_name_of,
         parse_file_name,
     },
     offset::PhysicalOffset,
@@ -46,16 +46,22 @@ pub(super) fn rewrite(
     }
     let mut names = bad.iter().map(|file| file.path.clone()).collect::<Vec<_>>();
     names.reverse();
-    // A record whose keys fill a file up and go on in the next has both; it is done again as a whole.
     let behind = kept.map(|file| file.header.end_offset.0);
+    // A record's keys may fill a file up and go on in the next.
+    let mut have = kept.map_or(Ok(Vec::new()), |file| last_keys(disk, file))?;
     let layout = first.layout;
     let (mut making, mut failed): (Option<Making>, Option<RepairError>) = (None, None);
     scan_log(disk, log, behind.unwrap_or(0), &mut |item| {
         let LogItem::Record(record) = item else { return ControlFlow::Continue(()) };
-        if behind.is_some_and(|behind| record.offset <= behind) {
+        if behind.is_some_and(|behind| record.offset < behind) {
             return ControlFlow::Continue(());
         }
         let _ = expected_keys(&record.head, record.bytes, &mut |hash| {
+            let is_there = have.iter().position(|found| (record.offset, hash) == *found);
+            if let Some(place) = is_there {
+                have.swap_remove(place);
+                return;
+            }
             if failed.is_some() {
                 return;
             }
@@ -71,6 +77,21 @@ pub(super) fn rewrite(
     });
     failed.map_or(Ok(()), Err)?;
     making.map_or(Ok(()), Making::finish)
+}
+
+/// The keys of the newest record in a file, each with the record's place.
+fn last_keys(disk: &dyn Disk, file: &IndexFile) -> Result<Vec<(u64, u32)>, RepairError> {
+    let (mut keys, last) = (Vec::new(), file.header.end_offset);
+    for number in (FIRST_ENTRY..file.entries_end()).rev() {
+        let at = file.layout.entry_at(number);
+        let bytes = disk.read_at(&file.path, at, ENTRY_BYTES as usize);
+        let entry = KeyEntry::decode(&bytes.map_err(io_error(&file.path))?);
+        match entry.filter(|entry| entry.offset == last) {
+            Some(entry) => keys.push((last.0, entry.hash)),
+            None => break,
+        }
+    }
+    Ok(keys)
 }
 
 /// Finishes the current file and makes the next one.

@@ -5,6 +5,7 @@
 //! | bytes behind the log's last record | cleared, files behind removed | both brokers end the log there |
 //! | damage between sound records, a wrong CRC | a record without content is written over it ([`mark`]) | else both brokers, after an abrupt stop, cut the log there and lose the sound records behind |
 //! | a queue that disagrees with the log | written anew from the first wrong entry on ([`queues`]) | consumers see it at once, and no start has to find out |
+//! | all queues are gone | a start is made to write them, as after an abrupt stop without a checkpoint | how large their files shall be is known to the configuration alone |
 //! | an index file that disagrees | it and the newer ones are written anew ([`index`]) | lookups are right at once |
 //! | broken metadata with a sound backup | put back, the broken file kept as `.broken` | both brokers would read the backup, the newer Java ones after deleting the file |
 //! | a checkpoint behind the log's end | loses its offset | a start would go on behind the end |
@@ -21,6 +22,7 @@ mod mark;
 mod queues;
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -49,6 +51,7 @@ enum Step {
     RewriteQueue { topic: String, queue: u32, from: u64 },
     RewriteIndex { kept: Option<IndexFile>, bad: Vec<IndexFile> },
     ForgetOffset { path: PathBuf, end: u64 },
+    OrderQueues,
 }
 
 impl fmt::Display for Action {
@@ -79,6 +82,9 @@ impl fmt::Display for Action {
                 }
                 None => f.write_str("leave the index"),
             },
+            Step::OrderQueues => f.write_str(
+                "have the next start write all queues anew: empty the checkpoint, put an abort file",
+            ),
             Step::ForgetOffset { path, end } => {
                 write!(f, "take the offset behind {end} out of {}", path.display())
             }
@@ -180,6 +186,7 @@ impl RepairPlan {
                 Step::CutTail { end, files } => cut_tail(&**disk, root, *end, files)?,
                 Step::Mark { file, pieces, .. } => mark::write(&**disk, root, file, pieces)?,
                 Step::ForgetOffset { path, .. } => forget_offset(&**disk, path)?,
+                Step::OrderQueues => order_queues(&**disk, root)?,
                 Step::RewriteIndex { kept, bad } => {
                     index::rewrite(&**disk, &self.files, kept.as_ref(), bad)?;
                 }
@@ -221,7 +228,11 @@ fn plan(disk: &dyn Disk, inspection: &Inspection, found: &Diagnosis) -> io::Resu
         let (kept, bad) = (found.kept_index.clone(), found.bad_index.clone());
         steps.push(Step::RewriteIndex { kept, bad });
     }
-    let mut bad = std::collections::BTreeMap::new();
+    if !found.bad_queues.is_empty() && queues::file_bytes(disk, &inspection.root).is_none() {
+        steps.push(Step::OrderQueues);
+        return Ok(steps);
+    }
+    let mut bad = BTreeMap::new();
     let lost = found.lost.iter().map(|lost| (lost.topic.clone(), lost.queue, lost.slot));
     for (topic, queue, slot) in found.bad_queues.iter().cloned().chain(lost) {
         bad.entry((topic, queue))
@@ -267,4 +278,12 @@ fn forget_offset(disk: &dyn Disk, path: &Path) -> Result<(), RepairError> {
     let bytes = disk.read(path).map_err(io_error(path))?.unwrap_or_default();
     let checkpoint = Checkpoint { dispatched: None, ..Checkpoint::decode(&bytes) };
     disk.write_atomic(path, &checkpoint.encode()).map_err(io_error(path))
+}
+
+fn order_queues(disk: &dyn Disk, root: &Path) -> Result<(), RepairError> {
+    let (abort, checkpoint) = (root.join("abort"), root.join("checkpoint"));
+    // The order to recover comes first, so that it is never missing while the checkpoint is empty.
+    disk.write_atomic(&abort, b"").map_err(io_error(&abort))?;
+    let empty = Checkpoint::default().encode();
+    disk.write_atomic(&checkpoint, &empty).map_err(io_error(&checkpoint))
 }

@@ -22,9 +22,6 @@ use crate::{
     offset::{PhysicalOffset, QueueId, QueueOffset},
 };
 
-/// Bytes of a queue's file if no queue has one: Java's default.
-const FILE_BYTES: u64 = 6_000_000;
-
 /// What the log has for a queue.
 struct Needs {
     /// The first entry to write.
@@ -59,11 +56,10 @@ pub(super) fn rewrite(
     log: &[RowFile],
     wrong: &[(String, u32, u64)],
 ) -> Result<(), RepairError> {
-    if wrong.is_empty() {
+    let Some(file_bytes) = file_bytes(&**disk, root).filter(|_| !wrong.is_empty()) else {
         return Ok(());
-    }
-    let dir = root.join("consumequeue");
-    let config = ConsumeQueueConfig::new(dir, file_bytes(&**disk, root));
+    };
+    let config = ConsumeQueueConfig::new(root.join("consumequeue"), file_bytes);
     let mut needs: BTreeMap<(String, u32), Needs> = BTreeMap::new();
     for (topic, queue, from) in wrong {
         let (first, gap, queue_) = (None, None, None);
@@ -74,16 +70,26 @@ pub(super) fn rewrite(
         need.see(slot, entry.offset.0);
         Ok(())
     })?;
-    for ((topic, id), need) in &mut needs {
-        if let Some((last, next)) = need.gap {
-            let (topic, queue) = (topic.clone(), *id);
-            return Err(RepairError::Gap { topic, queue, last, next });
+    let begin = PhysicalOffset(log.first().map_or(0, |file| file.start));
+    // One that cannot be written must not keep the others from it.
+    let mut failed = None;
+    let mut keeps = BTreeMap::new();
+    for ((topic, id), need) in &needs {
+        match judge(&**disk, &config, topic, *id, need, begin) {
+            Ok(keep) => drop(keeps.insert((topic.clone(), *id), keep)),
+            Err(e) => failed = failed.or(Some(e)),
         }
-        cut(&**disk, &config, topic, *id, need, log)?;
-        let end = PhysicalOffset(u64::MAX);
-        let begin = PhysicalOffset(log.first().map_or(0, |file| file.start));
-        need.queue =
-            Some(ConsumeQueue::open(disk.clone(), &config, topic, QueueId(*id), (begin, end))?);
+    }
+    needs.retain(|key, _| keeps.contains_key(key));
+    for ((topic, id), need) in &mut needs {
+        let dir = config.queue_dir(topic, QueueId(*id));
+        if keeps.get(&(topic.clone(), *id)) == Some(&Keep::Beginning) {
+            QueueFiles::list(&**disk, &config, &dir)?.clear_from(QueueOffset(need.from))?;
+        } else {
+            disk.remove_dir(&dir).map_err(io_error(&dir))?;
+        }
+        let within = (begin, PhysicalOffset(u64::MAX));
+        need.queue = Some(ConsumeQueue::open(disk.clone(), &config, topic, QueueId(*id), within)?);
     }
     each_entry(&**disk, log, &mut needs, &mut |need, slot, entry| {
         if entry.offset.0 >= need.life_from
@@ -99,7 +105,7 @@ pub(super) fn rewrite(
             queue.flush()?;
         }
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Gives `f` what the log has for the queues in question, in order.
@@ -126,51 +132,51 @@ fn each_entry(
     failed.map_or(Ok(()), Err)
 }
 
-/// Cuts a queue at its first wrong entry; removes it if what would be left is of no use.
-fn cut(
+/// What is left of a queue before it is written on.
+#[derive(PartialEq, Eq)]
+enum Keep {
+    /// What it has before its first wrong entry.
+    Beginning,
+    Nothing,
+}
+
+/// What can be kept of a queue, so that what the log has continues it.
+fn judge(
     disk: &dyn Disk,
     config: &ConsumeQueueConfig,
     topic: &str,
     id: u32,
-    need: &mut Needs,
-    log: &[RowFile],
-) -> Result<(), RepairError> {
+    need: &Needs,
+    begin: PhysicalOffset,
+) -> Result<Keep, RepairError> {
+    let gap = |(last, next)| RepairError::Gap { topic: topic.to_owned(), queue: id, last, next };
+    if let Some(found) = need.gap {
+        return Err(gap(found));
+    }
     let dir = config.queue_dir(topic, QueueId(id));
-    let listed = QueueFiles::list(disk, config, &dir);
-    if let (Err(e), None) = (&listed, need.first) {
-        // Its place in the world is all that such a queue has.
-        return Err(RepairError::Io {
-            path: dir.display().to_string(),
-            error: std::io::Error::other(e.to_string()),
-        });
-    }
-    let begin = log.first().map_or(0, |file| file.start);
-    let keeps = match (listed, need.first) {
-        (Err(_), _) => false,
-        (Ok(mut files), first) => {
-            let from = QueueOffset(need.from).max(files.first());
-            let last = if from > files.first() {
-                files.slot(QueueOffset(from.0 - 1))?.entry()
-            } else {
-                None
-            };
-            let is_used = last.is_some_and(|entry| entry.offset.0 >= begin);
-            let continues = first.is_none_or(|first| first == from.0);
-            let keeps = continues || is_used;
-            if keeps {
-                files.clear_from(from)?;
-            }
-            keeps && (from > files.first() || first.is_none())
-        }
+    // The place where it ends is all that a queue without records has, and it must not be lost.
+    let files = match (QueueFiles::list(disk, config, &dir), need.first) {
+        (Ok(files), _) => files,
+        (Err(_), Some(_)) => return Ok(Keep::Nothing),
+        (Err(e), None) => return Err(e.into()),
     };
-    if !keeps {
-        disk.remove_dir(&dir).map_err(io_error(&dir))?;
+    let (from, first) = (QueueOffset(need.from), files.first());
+    if from <= first {
+        return Ok(if need.first.is_none() { Keep::Beginning } else { Keep::Nothing });
     }
-    Ok(())
+    match need.first {
+        None => Ok(Keep::Beginning),
+        Some(next) if next == from.0 => Ok(Keep::Beginning),
+        Some(next) => {
+            let last = QueueOffset(from.0 - 1);
+            let is_in_log = files.slot(last)?.entry().is_some_and(|entry| entry.offset >= begin);
+            if is_in_log { Err(gap((last.0, next))) } else { Ok(Keep::Nothing) }
+        }
+    }
 }
 
-/// The length that most files of queues have.
-fn file_bytes(disk: &dyn Disk, root: &Path) -> u64 {
+/// The length that most files of queues have; `None` if there is no file.
+pub(super) fn file_bytes(disk: &dyn Disk, root: &Path) -> Option<u64> {
     let dir = root.join("consumequeue");
     let mut nobody = Vec::new();
     let mut findings = Findings::new(&mut nobody, 1);
@@ -182,8 +188,5 @@ fn file_bytes(disk: &dyn Disk, root: &Path) -> u64 {
             }
         }
     }
-    match usual_len(&files) {
-        0 => FILE_BYTES,
-        len => len,
-    }
+    Some(usual_len(&files)).filter(|len| *len > 0)
 }
