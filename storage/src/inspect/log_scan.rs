@@ -5,7 +5,7 @@
 //! between two sound records is known to the byte, and what lies behind the last one is the log's tail.
 //! Memory is bounded by the largest record.
 
-use std::{io, ops::ControlFlow, path::Path};
+use std::{io, ops::ControlFlow};
 
 use gantry_codec::record::{self, BLANK_MAGIC, RecordHead};
 use memchr::memchr2_iter;
@@ -316,10 +316,4 @@ pub(crate) fn whole_record_at(
         Some((size, _)) => record_at(disk, files, offset, size as u32),
         None => Ok(None),
     }
-}
-
-/// Whether a file holds nothing but zeros.
-pub(crate) fn is_all_zero(disk: &dyn Disk, path: &Path, len: u64) -> io::Result<bool> {
-    first_non_zero(FileWindow::new(disk, path.to_owned(), len, WINDOW_BYTES), 0)
-        .map(|found| found.is_none())
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `finding` | what is found, as data |
 //! | `log_files`, `log_scan` | the log's files; going through them past any damage |
+//! | `reading` | what is wrong with the log by itself |
 //! | `expected` | what a record asks of queues and index |
 //! | `queue_check`, `queue_walk`, `slots` | queues against the log, and by themselves |
 //! | `index_check`, `ext`, `state`, `config_check` | the other files |
@@ -25,6 +26,7 @@ mod log_files;
 mod log_scan;
 mod queue_check;
 mod queue_walk;
+mod reading;
 mod repair;
 mod slots;
 mod state;
@@ -34,7 +36,7 @@ use std::{
     collections::BTreeMap,
     io,
     ops::{ControlFlow, Range},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 pub use contents::{
@@ -50,11 +52,11 @@ pub use state::store_holder;
 
 use self::{
     config_check::Config,
-    expected::expected_entries,
     finding::Findings,
     index_check::IndexCheck,
     log_files::log_files,
     queue_check::{LogFacts, QueueCheck},
+    reading::{Reading, tell_tail},
     state::read_left,
 };
 use crate::disk::Disk;
@@ -185,7 +187,7 @@ pub(crate) fn diagnose(
     let indexed = || queues.newest_entry_end(end.offset);
     let dispatch_from = left.dispatch_from(disk, &files, indexed)?;
     reading.tell_damage(&files, &left, dispatch_from, &mut findings);
-    tell_tail(disk, &files, &end, left.is_clean, &mut findings)?;
+    tell_tail(&files, &end, left.is_clean, &mut findings);
 
     let damages: Vec<_> = reading.damages.iter().map(|damage| damage.0.clone()).collect();
     let facts = LogFacts {
@@ -287,181 +289,5 @@ fn tell_left(
                 .found(format!("it is there; recovery begins at log offset {dispatch_from}"))
                 .at_start("checks the log from there and brings the queues up to date"),
         );
-    }
-}
-
-/// What lies behind the last record.
-fn tell_tail(
-    disk: &dyn Disk,
-    files: &[RowFile],
-    end: &LogEnd,
-    is_clean: bool,
-    findings: &mut Findings<'_>,
-) -> io::Result<()> {
-    if let Some(tail) = &end.tail {
-        let severity = if is_clean { Severity::Fault } else { Severity::Warning };
-        findings.add(
-            Finding::of(severity, FindingKind::LogTail, &tail.file.path)
-                .at(tail.at)
-                .expected(format!("zeros behind log offset {}, where the log ends", end.offset))
-                .found(tail.why.clone())
-                .at_start("cuts the log there"),
-        );
-        return Ok(());
-    }
-    let is_used = |file: &&RowFile| file.start < end.offset || (file.start, end.offset) == (0, 0);
-    for file in files.iter().filter(|file| !is_used(file)) {
-        if file.start > end.offset || files.len() > 1 {
-            debug_assert!(log_scan::is_all_zero(disk, &file.path, file.len)?, "no tail, no bytes");
-            let note = Finding::of(Severity::Note, FindingKind::SpareFile, &file.path);
-            findings.add(note.found("zeros, made ahead of time").at_start("removes or uses it"));
-        }
-    }
-    Ok(())
-}
-
-/// What has been read of the log so far.
-#[derive(Default)]
-struct Reading {
-    records: u64,
-    last_time: Option<i64>,
-    damages: Vec<(Range<u64>, i64)>,
-    wrong_crcs: Vec<(Range<u64>, i64)>,
-    /// What is wrong with each damage.
-    reasons: Vec<String>,
-    /// Bytes that were not yet told as read.
-    untold: u64,
-}
-
-impl Reading {
-    fn item(
-        &mut self,
-        item: LogItem<'_>,
-        files: &[RowFile],
-        queues: &mut QueueCheck<'_>,
-        index: &mut IndexCheck<'_>,
-        findings: &mut Findings<'_>,
-    ) {
-        let bytes = match item {
-            LogItem::Record(record) => {
-                self.record(&record, queues, findings);
-                index.record(&record, files, findings);
-                u64::from(record.head.total_size)
-            }
-            LogItem::Blank { file, at, size } => {
-                let rest = file.len - at;
-                if size != rest {
-                    findings.add(
-                        Finding::of(Severity::Warning, FindingKind::BlankLength, &file.path)
-                            .at(at)
-                            .expected(format!("a filler of {rest} bytes, up to the file's end"))
-                            .found(format!("{size} bytes"))
-                            .at_start("goes on in the next file all the same"),
-                    );
-                }
-                rest
-            }
-            LogItem::Damage { file, at, to, why } => {
-                let before = self.last_time.unwrap_or(0);
-                self.damages.push((file.start + at..file.start + to, before));
-                self.reasons.push(why);
-                to - at
-            }
-            LogItem::Unreadable { file, at, error } => {
-                findings.add(
-                    Finding::of(Severity::Fault, FindingKind::Unreadable, &file.path)
-                        .at(at)
-                        .expected("bytes of the log")
-                        .found(error.to_string())
-                        .at_start("ends when it reads there"),
-                );
-                file.len - at
-            }
-        };
-        self.untold += bytes;
-        if self.untold >= 1 << 20 {
-            findings.advanced(std::mem::take(&mut self.untold));
-        }
-    }
-
-    fn record(
-        &mut self,
-        record: &LogRecord<'_>,
-        queues: &mut QueueCheck<'_>,
-        findings: &mut Findings<'_>,
-    ) {
-        let head = &record.head;
-        self.records += 1;
-        let before = self.last_time.unwrap_or(head.store_timestamp);
-        self.last_time = self.last_time.max(Some(head.store_timestamp));
-        if head.physical_offset as u64 != record.offset {
-            findings.add(
-                Finding::of(Severity::Fault, FindingKind::RecordPosition, &record.file.path)
-                    .at(record.at + 28)
-                    .expected(format!("log offset {}, where the record lies", record.offset))
-                    .found(head.physical_offset.to_string())
-                    .at_start("does not look at it"),
-            );
-        }
-        let range = record.offset..record.offset + u64::from(head.total_size);
-        if !record.is_crc_right {
-            self.wrong_crcs.push((range.clone(), before));
-        }
-        let expected = expected_entries(head, record.bytes, record.offset, &mut |entry| {
-            queues.expect(&entry, findings);
-        });
-        if let Err(e) = expected {
-            self.damages.push((range, before));
-            self.reasons.push(e.to_string());
-        }
-    }
-
-    /// Damage is told once it is known where recovery would begin.
-    fn tell_damage(
-        &self,
-        files: &[RowFile],
-        left: &state::Left,
-        dispatch_from: u64,
-        findings: &mut Findings<'_>,
-    ) {
-        let at_start = |offset: u64| {
-            if offset >= dispatch_from {
-                "cuts the log there, and loses the sound records behind it"
-            } else if left.is_clean {
-                "passes over it"
-            } else {
-                "passes over it; recovery begins behind it"
-            }
-        };
-        let place = |offset: u64| -> (&Path, u64) {
-            let file = files.iter().rev().find(|file| file.start <= offset);
-            file.map_or((Path::new(""), 0), |file| (&file.path, offset - file.start))
-        };
-        for ((range, _), why) in self.damages.iter().zip(&self.reasons) {
-            let (path, at) = place(range.start);
-            findings.add(
-                Finding::of(Severity::Fault, FindingKind::LogDamage, path)
-                    .at(at)
-                    .expected(format!("a record at log offset {}", range.start))
-                    .found(format!(
-                        "{why}; {} bytes up to the next record",
-                        range.end - range.start
-                    ))
-                    .at_start(at_start(range.start)),
-            );
-        }
-        for (range, _) in &self.wrong_crcs {
-            let (path, at) = place(range.start);
-            findings.add(
-                Finding::of(Severity::Fault, FindingKind::RecordCrc, path)
-                    .at(at)
-                    .expected(format!(
-                        "the body of the record at log offset {} as its CRC says",
-                        range.start
-                    ))
-                    .found("another body")
-                    .at_start(at_start(range.start)),
-            );
-        }
     }
 }

@@ -99,7 +99,7 @@ fn damage_that_no_queue_knows_is_passed_over_by_all() {
     mend(&disk);
     // The queue begins with what is left.
     assert_eq!(wrong(&disk), [""; 0]);
-    let mut broker = Broker::open(disk.clone());
+    let mut broker = Broker::open(disk);
     assert_eq!(broker.bodies("t", 0, 1), expected(&[])[1..]);
 }
 
