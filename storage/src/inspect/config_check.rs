@@ -34,7 +34,8 @@ const SYSTEM_GROUPS: [&str; 5] =
 pub(crate) struct Config {
     dir: PathBuf,
     pub(crate) files: u64,
-    topics: Option<BTreeSet<String>>,
+    /// Each with its number of queues.
+    topics: Option<BTreeMap<String, i32>>,
     groups: Option<BTreeSet<String>>,
     offsets: ConsumerOffsetTable,
     delays: DelayOffsetTable,
@@ -153,7 +154,12 @@ impl Config {
         match name {
             "topics.json" => {
                 let table = fastjson::from_slice::<TopicConfigSerializeWrapper>(bytes);
-                self.topics = table.ok().map(|t| t.topic_config_table.into_keys().collect());
+                self.topics = table.ok().map(|table| {
+                    let topics = table.topic_config_table.into_iter();
+                    topics
+                        .map(|(name, t)| (name, t.read_queue_nums.max(t.write_queue_nums)))
+                        .collect()
+                });
             }
             "subscriptionGroup.json" => {
                 let table = fastjson::from_slice::<SubscriptionGroupWrapper>(bytes);
@@ -167,9 +173,15 @@ impl Config {
 
     /// Whether a topic exists. Without a list of topics, all do.
     pub(crate) fn has_topic(&self, topic: &str) -> bool {
-        self.topics.as_ref().is_none_or(|topics| topics.contains(topic))
+        self.topics.as_ref().is_none_or(|topics| topics.contains_key(topic))
             || SYSTEM_TOPICS.iter().any(|name| topic.starts_with(name))
             || topic.starts_with(LIGHT_QUEUE_PREFIX)
+    }
+
+    /// Whether a topic exists and has a queue.
+    pub(crate) fn has_queue(&self, topic: &str, queue: u32) -> bool {
+        let queues = self.topics.as_ref().and_then(|topics| topics.get(topic));
+        self.has_topic(topic) && queues.is_none_or(|queues| i64::from(queue) < i64::from(*queues))
     }
 
     fn has_group(&self, group: &str) -> bool {

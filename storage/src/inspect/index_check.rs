@@ -205,9 +205,13 @@ impl<'a> IndexCheck<'a> {
                 let behind = self.behind.get_or_insert((record.offset, 0));
                 behind.1 += 1;
             } else {
-                let expected =
-                    format!("{} keys of the record at log offset {}", wanted.len(), record.offset);
-                self.tell(FindingKind::IndexMissing, expected, "a later record".into(), findings);
+                let expected = format!("all keys of the record at log offset {}", record.offset);
+                self.tell(
+                    FindingKind::IndexMissing,
+                    expected,
+                    format!("{} fewer", wanted.len()),
+                    findings,
+                );
             }
         }
         self.wanted = wanted;
@@ -286,7 +290,9 @@ impl<'a> IndexCheck<'a> {
             let finding = Finding::of(severity, FindingKind::IndexMissing, &last.path).at(at);
             findings.add(
                 finding
-                    .expected(format!("keys of {count} records from log offset {first}"))
+                    .expected(format!(
+                        "the keys of records from log offset {first} on, {count} of them"
+                    ))
                     .found("the index's end")
                     .at_start(if is_due { "adds them" } else { "does not see them" }),
             );

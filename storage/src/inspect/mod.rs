@@ -199,7 +199,7 @@ pub(crate) fn diagnose(
         damages: &damages,
     };
     queues.finish(&facts, inspection.sweeps, &mut findings);
-    let is_known = |topic: &str| config.has_topic(topic);
+    let is_known = |topic: &str, queue| config.has_queue(topic, queue);
     let absent = queues.tell_absent(root, &facts, &is_known, &mut findings);
     index.finish(&files, end.offset, dispatch_from, &mut findings);
     left.check(disk, root, end.offset, reading.last_time, &mut findings);

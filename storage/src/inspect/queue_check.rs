@@ -177,20 +177,21 @@ impl<'a> QueueCheck<'a> {
         &self,
         root: &Path,
         log: &LogFacts<'_>,
-        is_known: &dyn Fn(&str) -> bool,
+        is_known: &dyn Fn(&str, u32) -> bool,
         findings: &mut Findings<'_>,
     ) -> Vec<(String, u32)> {
         let mut lost = Vec::new();
         for ((topic, id), run) in &self.absent {
             let path = root.join("consumequeue").join(topic).join(id.to_string());
-            if is_known(topic) {
+            if is_known(topic, *id) {
                 findings.add(missing_finding(&path, None, run, log));
                 if run.first_offset < log.dispatch_from {
                     lost.push((topic.clone(), *id));
                 }
             } else {
                 let note = Finding::of(Severity::Note, FindingKind::ForgottenRecords, &path);
-                let found = format!("{} records of a topic that does not exist", run.count);
+                let found =
+                    format!("{} records of a topic or queue that does not exist", run.count);
                 findings.add(note.found(found).at_start("leaves them out"));
             }
         }
@@ -218,12 +219,17 @@ fn missing_finding(path: &Path, at: Option<u64>, run: &Run, log: &LogFacts<'_>) 
     let severity = if is_due { Severity::Note } else { Severity::Fault };
     let finding = Finding { at, ..Finding::of(severity, FindingKind::EntryMissing, path) };
     let (first, last) = (run.first_slot, run.last_slot);
-    let slots =
-        if first == last { format!("entry {first}") } else { format!("entries {first} to {last}") };
-    finding
-        .expected(format!("{slots} for {} records from log offset {}", run.count, run.first_offset))
-        .found("no entry")
-        .at_start(if is_due { "adds them" } else { "does not see them" })
+    let expected = if run.count == 1 {
+        format!("entry {first} for the record at log offset {}", run.first_offset)
+    } else {
+        let (count, offset) = (run.count, run.first_offset);
+        format!("entries {first} to {last} for {count} records from log offset {offset}")
+    };
+    finding.expected(expected).found("no entry").at_start(if is_due {
+        "adds them"
+    } else {
+        "does not see them"
+    })
 }
 
 impl<'a> Queue<'a> {

@@ -65,7 +65,14 @@ fn a_queue_without_a_folder_is_missing_as_a_whole() {
     let topics = br#"{"topicConfigTable":{"other":{"topicName":"other"}}}"#;
     disk.write_atomic(&root_file("config/topics.json"), topics).unwrap();
     assert_eq!(wrong(&disk), [""; 0]);
-    assert_eq!(the(&disk, "forgotten-records").found, "25 records of a topic that does not exist");
+    let forgotten = "25 records of a topic or queue that does not exist";
+    assert_eq!(the(&disk, "forgotten-records").found, forgotten);
+    for (queues, expected) in [(1, &["fault entry-missing consumequeue/t/0"][..]), (0, &[])] {
+        let topic = format!(r#"{{"readQueueNums":{queues},"writeQueueNums":{queues}}}"#);
+        let topics = format!(r#"{{"topicConfigTable":{{"t":{topic}}}}}"#);
+        disk.write_atomic(&root_file("config/topics.json"), topics.as_bytes()).unwrap();
+        assert_eq!(wrong(&disk), expected);
+    }
 }
 
 #[test]
