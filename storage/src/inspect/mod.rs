@@ -2,6 +2,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `diagnosis` | the order in which a store is looked at |
 //! | `finding` | what is found, as data |
 //! | `log_files`, `log_scan` | the log's files; going through them past any damage |
 //! | `reading` | what is wrong with the log by itself |
@@ -18,6 +19,7 @@
 
 mod config_check;
 mod contents;
+mod diagnosis;
 mod expected;
 mod ext;
 mod finding;
@@ -32,12 +34,7 @@ mod slots;
 mod state;
 mod window;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    ops::{ControlFlow, Range},
-    path::PathBuf,
-};
+use std::{io, path::PathBuf};
 
 pub use contents::{
     IndexRow, QueueRow, checkpoint_contents, config_contents, index_contents, index_entries,
@@ -50,15 +47,7 @@ pub use log_scan::{LogEnd, LogItem, LogRecord, Tail, scan_log};
 pub use repair::{Action, RepairError, RepairPlan};
 pub use state::store_holder;
 
-use self::{
-    config_check::Config,
-    finding::Findings,
-    index_check::IndexCheck,
-    log_files::log_files,
-    queue_check::{LogFacts, QueueCheck},
-    reading::{Reading, tell_tail},
-    state::read_left,
-};
+use self::diagnosis::diagnose;
 use crate::disk::Disk;
 
 /// Which store, and how closely it is looked at.
@@ -118,37 +107,6 @@ pub struct Summary {
     pub tally: Tally,
 }
 
-/// What a repair has to know of what was found.
-#[derive(Default)]
-pub(crate) struct Diagnosis {
-    pub(crate) summary: Summary,
-    pub(crate) files: Vec<RowFile>,
-    /// Stretches of the log that are no records, with the store time of the record before.
-    pub(crate) damages: Vec<(Range<u64>, i64)>,
-    /// Records with a wrong CRC.
-    pub(crate) wrong_crcs: Vec<(Range<u64>, i64)>,
-    pub(crate) tail: Option<Tail>,
-    /// Queues to be written anew from a slot on.
-    pub(crate) bad_queues: Vec<(String, u32, u64)>,
-    /// Entries for damaged records: queue, slot, and where the record was.
-    pub(crate) lost: Vec<LostEntry>,
-    /// The last index file before those to be written anew.
-    pub(crate) kept_index: Option<index_check::IndexFile>,
-    /// Index files from the first on that disagrees with the log.
-    pub(crate) bad_index: Vec<index_check::IndexFile>,
-    pub(crate) restorable: Vec<PathBuf>,
-}
-
-/// An entry of which the record is damaged.
-#[derive(Clone, Debug)]
-pub(crate) struct LostEntry {
-    pub(crate) topic: String,
-    pub(crate) queue: u32,
-    pub(crate) slot: u64,
-    pub(crate) offset: u64,
-    pub(crate) size: u32,
-}
-
 /// Looks at everything, and tells `watch` what is found.
 ///
 /// # Errors
@@ -159,135 +117,4 @@ pub fn verify(
     watch: &mut dyn Watch,
 ) -> io::Result<Summary> {
     diagnose(disk, inspection, watch).map(|diagnosis| diagnosis.summary)
-}
-
-/// See [`verify`].
-pub(crate) fn diagnose(
-    disk: &dyn Disk,
-    inspection: &Inspection,
-    watch: &mut dyn Watch,
-) -> io::Result<Diagnosis> {
-    let root = &inspection.root;
-    check_is_store(disk, inspection)?;
-    let mut findings = Findings::new(watch, inspection.findings_max);
-    let left = read_left(disk, root)?;
-    let config = Config::read(disk, root, &mut findings);
-    let mut queues = QueueCheck::find(disk, root, &mut findings);
-    let files = log_files(disk, &inspection.log_dirs, &mut findings);
-    let mut index =
-        IndexCheck::find(disk, &root.join("index"), inspection.index_slots, &mut findings);
-    findings.expects(files.iter().map(|file| file.len).sum());
-
-    let mut reading = Reading::default();
-    let end = scan_log(disk, &files, 0, &mut |item| {
-        reading.item(item, &files, &mut queues, &mut index, &mut findings);
-        ControlFlow::Continue(())
-    });
-    let begin = files.first().map_or(0, |file| file.start);
-    let indexed = || queues.newest_entry_end(end.offset);
-    let dispatch_from = left.dispatch_from(disk, &files, indexed)?;
-    reading.tell_damage(&files, &left, dispatch_from, &mut findings);
-    tell_tail(&files, &end, left.is_clean, &mut findings);
-
-    let damages: Vec<_> = reading.damages.iter().map(|damage| damage.0.clone()).collect();
-    let facts = LogFacts {
-        files: &files,
-        begin,
-        end: end.offset,
-        dispatch_from,
-        is_clean: left.is_clean,
-        damages: &damages,
-    };
-    queues.finish(&facts, inspection.sweeps, &mut findings);
-    let is_known = |topic: &str, queue| config.has_queue(topic, queue);
-    let absent = queues.tell_absent(root, &facts, &is_known, &mut findings);
-    index.finish(&files, end.offset, dispatch_from, &mut findings);
-    left.check(disk, root, end.offset, reading.last_time, &mut findings);
-    tell_left(inspection, left.is_clean, dispatch_from, &mut findings);
-    let side_units =
-        ext::check_ext(disk, root, &mut findings) + ext::check_batch(disk, root, &mut findings);
-    state::check_timer(disk, root, &mut findings);
-    let mut ends: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
-    for queue in &queues.queues {
-        ends.entry(queue.topic.clone()).or_default().insert(queue.id, queue.end);
-    }
-    config.check(root, &ends, &mut findings);
-
-    let summary = Summary {
-        log_files: files.len() as u64,
-        log_bytes: files.iter().map(|file| file.len).sum(),
-        log_begin: begin,
-        log_end: end.offset,
-        records: reading.records,
-        queues: queues.queues.len() as u64,
-        entries: queues.queues.iter().map(|q| q.end.saturating_sub(q.slots.first())).sum(),
-        side_units,
-        index_files: index.files.len() as u64,
-        index_entries: index.entries(),
-        config_files: config.files,
-        dispatch_from,
-        tally: findings.finish(),
-    };
-    let mut diagnosis = Diagnosis { summary, tail: end.tail, ..Diagnosis::default() };
-    (diagnosis.damages, diagnosis.wrong_crcs) = (reading.damages, reading.wrong_crcs);
-    diagnosis.bad_queues = absent.into_iter().map(|(topic, id)| (topic, id, 0)).collect();
-    for queue in queues.queues {
-        let (topic, id) = (queue.topic, queue.id);
-        diagnosis.lost.extend(queue.lost.into_iter().map(|(slot, entry)| LostEntry {
-            topic: topic.clone(),
-            queue: id,
-            slot,
-            offset: entry.offset.0,
-            size: entry.size,
-        }));
-        if let Some(slot) = queue.first_bad {
-            diagnosis.bad_queues.push((topic, id, slot));
-        }
-    }
-    let sound = index.bad.iter().take_while(|bad| !**bad).count();
-    diagnosis.bad_index = index.files.split_off(sound);
-    diagnosis.kept_index = index.files.pop();
-    diagnosis.restorable = config.restorable;
-    diagnosis.files = files;
-    Ok(diagnosis)
-}
-
-fn check_is_store(disk: &dyn Disk, inspection: &Inspection) -> io::Result<()> {
-    const PARTS: [&str; 7] =
-        ["commitlog", "consumequeue", "config", "checkpoint", "index", "abort", "lock"];
-    let listed = disk.list(&inspection.root)?;
-    let mut is_store = listed.iter().any(|(name, _)| PARTS.contains(&name.as_str()));
-    for dir in &inspection.log_dirs {
-        is_store |= !disk.list(dir)?.is_empty();
-    }
-    if is_store {
-        return Ok(());
-    }
-    let text = "there is no store: neither a log, nor queues, nor a configuration";
-    Err(io::Error::new(io::ErrorKind::NotFound, text))
-}
-
-fn tell_left(
-    inspection: &Inspection,
-    is_clean: bool,
-    dispatch_from: u64,
-    findings: &mut Findings<'_>,
-) {
-    let root = &inspection.root;
-    if inspection.is_in_use {
-        let note = Finding::of(Severity::Note, FindingKind::InUse, &root.join("lock"));
-        findings.add(
-            note.expected("a store that nobody has open")
-                .found("a broker that runs; what is found here is of the moment")
-                .at_start("refuses to start"),
-        );
-    } else if !is_clean {
-        let warning = Finding::of(Severity::Warning, FindingKind::AbruptStop, &root.join("abort"));
-        findings.add(
-            warning
-                .expected("no such file after an orderly stop")
-                .found(format!("it is there; recovery begins at log offset {dispatch_from}"))
-                .at_start("checks the log from there and brings the queues up to date"),
-        );
-    }
 }

@@ -22,7 +22,11 @@ use gantry_codec::{
 };
 
 use super::{
-    super::{Diagnosis, LostEntry, RowFile, log_scan::whole_record_at},
+    super::{
+        RowFile,
+        diagnosis::{Diagnosis, LostEntry},
+        log_scan::whole_record_at,
+    },
     RepairError, io_error,
 };
 use crate::disk::Disk;

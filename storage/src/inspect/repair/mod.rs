@@ -32,7 +32,8 @@ use thiserror::Error;
 
 use self::mark::Piece;
 use super::{
-    Diagnosis, Inspection, RowFile, Summary, diagnose, finding::Watch, index_check::IndexFile,
+    IndexFile, Inspection, RowFile, Summary, Watch,
+    diagnosis::{Diagnosis, diagnose},
 };
 use crate::{checkpoint::Checkpoint, consume_queue::QueueError, disk::Disk};
 
