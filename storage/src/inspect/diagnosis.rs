@@ -130,7 +130,7 @@ impl<'a> Examination<'a> {
         let (left, files, end) = (&self.left, &self.files, self.end.offset);
         self.reading.tell_damage(files, left, self.dispatch_from, findings);
         tell_tail(files, &self.end, left.is_clean, findings);
-        let damages: Vec<_> = self.reading.damages.iter().map(|found| found.0.clone()).collect();
+        let damages = self.reading.unsound();
         let facts = LogFacts {
             files,
             begin: files.first().map_or(0, |file| file.start),

@@ -5,12 +5,20 @@ use gantry_codec::{
     record::{RecordError, RecordHead, sys_flag},
 };
 
-use crate::{consume_queue::IndexEntry, index::layout::TopicHash, offset::PhysicalOffset};
+use thiserror::Error;
+
+use crate::{
+    consume_queue::{IndexEntry, entry::ENTRY_BYTES},
+    index::layout::TopicHash,
+    offset::PhysicalOffset,
+};
 
 /// The topic whose queues are the delay levels.
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Queues of topics with this prefix refer to records of other topics.
 pub(crate) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
+/// A queue cannot have more entries: bytes are counted by a signed number.
+const SLOTS_MAX: u64 = i64::MAX as u64 / ENTRY_BYTES;
 /// Entries with such a code refer to a unit of the queue's extension.
 pub(crate) const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
@@ -32,17 +40,39 @@ pub(crate) struct ExpectedEntry<'a> {
     pub(crate) delayed_since: Option<i64>,
 }
 
+/// Why a record cannot be in a queue, whole as it is.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum HeadError {
+    /// Its texts are none.
+    #[error(transparent)]
+    Text(#[from] RecordError),
+    /// No queue has such a number or such a place.
+    #[error("queue {queue} and queue offset {offset}")]
+    Place {
+        /// The queue.
+        queue: i32,
+        /// The place.
+        offset: i64,
+    },
+}
+
 /// Gives `f` the entries that the record at `offset` should have.
 pub(crate) fn expected_entries<'a>(
     head: &RecordHead,
     bytes: &'a [u8],
     offset: u64,
     f: &mut dyn FnMut(ExpectedEntry<'a>),
-) -> Result<(), RecordError> {
+) -> Result<(), HeadError> {
     let (topic, text) = (head.topic(bytes)?, head.properties(bytes)?);
     // Half messages and rollbacks are in no queue.
     if !matches!(head.sys_flag & sys_flag::TRANSACTION, 0 | sys_flag::COMMIT) {
         return Ok(());
+    }
+    let bad = HeadError::Place { queue: head.queue_id, offset: head.queue_offset };
+    let queue = u32::try_from(head.queue_id).map_err(|_| bad)?;
+    let slot = u64::try_from(head.queue_offset).map_err(|_| bad)?;
+    if slot >= SLOTS_MAX {
+        return Err(bad);
     }
     let tag = properties::get(text, TAGS).map_or(0, |tag| properties::tag_hash(tag).into());
     let level = properties::get(text, DELAY).and_then(|level| level.parse::<usize>().ok());
@@ -53,8 +83,8 @@ pub(crate) fn expected_entries<'a>(
         IndexEntry { offset: PhysicalOffset(offset), size: head.total_size, tags_code: code };
     f(ExpectedEntry {
         topic,
-        queue: head.queue_id as u32,
-        slot: head.queue_offset as u64,
+        queue,
+        slot,
         entry,
         delayed_since: level.map(|_| head.store_timestamp),
     });
@@ -65,7 +95,8 @@ pub(crate) fn expected_entries<'a>(
         return Ok(());
     };
     for (topic, slot) in queues.split(',').zip(slots.split(',')) {
-        if let (true, Ok(slot)) = (topic.starts_with(LIGHT_QUEUE_PREFIX), slot.parse()) {
+        let slot = slot.parse().ok().filter(|slot| *slot < SLOTS_MAX);
+        if let (true, Some(slot)) = (topic.starts_with(LIGHT_QUEUE_PREFIX), slot) {
             let entry = IndexEntry { tags_code: tag, ..entry };
             f(ExpectedEntry { topic, queue: 0, slot, entry, delayed_since: None });
         }

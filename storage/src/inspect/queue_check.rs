@@ -81,7 +81,7 @@ pub(crate) struct LogFacts<'f> {
     pub(crate) dispatch_from: u64,
     /// Whether the last owner stopped in order.
     pub(crate) is_clean: bool,
-    /// Where it is damaged, in order.
+    /// Where it is damaged.
     pub(crate) damages: &'f [Range<u64>],
 }
 

@@ -103,16 +103,20 @@ impl Reading {
             );
         }
         let range = record.offset..record.offset + u64::from(head.total_size);
-        if !record.is_crc_right {
-            self.wrong_crcs.push((range.clone(), before));
-        }
         let expected = expected_entries(head, record.bytes, record.offset, &mut |entry| {
             queues.expect(&entry, findings);
         });
         if let Err(e) = expected {
             self.damages.push((range, before));
             self.reasons.push(e.to_string());
+        } else if !record.is_crc_right {
+            self.wrong_crcs.push((range, before));
         }
+    }
+
+    /// Where records cannot be relied on.
+    pub(super) fn unsound(&self) -> Vec<Range<u64>> {
+        self.damages.iter().chain(&self.wrong_crcs).map(|found| found.0.clone()).collect()
     }
 
     /// Damage is told once it is known where recovery would begin.

@@ -7,5 +7,6 @@ mod files;
 mod index;
 mod log;
 mod queues;
+mod random;
 mod repair;
 mod support;

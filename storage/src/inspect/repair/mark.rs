@@ -146,11 +146,15 @@ pub(super) fn plan(disk: &dyn Disk, found: &Diagnosis) -> io::Result<Vec<Marked>
             marked.push((file.clone(), range.start - file.start, range.end - file.start, pieces));
         }
     }
-    for (range, _) in &found.wrong_crcs {
+    for (range, before) in &found.wrong_crcs {
         let Some(file) = file_of(&found.files, range.start) else { continue };
         let Some((_, bytes)) = whole_record_at(disk, &found.files, range.start)? else { continue };
         let Ok(record) = Record::decode(&bytes) else { continue };
-        if let Some(bytes) = Identity::of_record(&record).record(range.start, bytes.len()) {
+        // If a queue knows it by another name, then more than the body is damaged.
+        let entry = found.lost.iter().find(|lost| lost.offset == range.start);
+        let identity =
+            entry.map_or(Identity::of_record(&record), |lost| Identity::of_entry(lost, *before));
+        if let Some(bytes) = identity.record(range.start, bytes.len()) {
             let at = range.start - file.start;
             marked.push((file.clone(), at, range.end - file.start, vec![Piece { at, bytes }]));
         }
