@@ -19,6 +19,7 @@ final class Dump {
     private static final Pattern SYSTEM_GROUP = Pattern.compile("TOOLS_CONSUMER|FILTERSRV_CONSUMER|SELF_TEST_C_GROUP|CID_.*");
     /** The traces of this program itself. */
     private static final Pattern OWN = Pattern.compile(".*dump-.*");
+    private static final int READ = 4;
     /** Which messages are looked up singly. */
     private static final int EVERY = 10;
     /** Messages whose entries fill a file of a queue; see the setting of the file's size in ../takeover. */
@@ -47,8 +48,9 @@ final class Dump {
              PrintWriter times = file("times"); PrintWriter keyed = file("keys"); PrintWriter receipts = file("receipts")) {
             for (String topic : topics.keySet()) {
                 if (OWN.matcher(topic).matches() || topic.equals("SCHEDULE_TOPIC_XXXX") || SYSTEM_TOPIC.matcher(topic).matches()) continue;
+                boolean readable = ((Integer) topics.get(topic).get("perm") & READ) != 0; // dead letters of 4.3.2 are not
                 for (MessageQueue queue : cluster.queues(topic)) {
-                    List<MessageExt> messages = messages(queue, receipts);
+                    List<MessageExt> messages = readable ? messages(queue, receipts) : List.of();
                     if (moves(topic)) continue;
                     range(queue, ranges);
                     tags(queue, tags);
