@@ -9,7 +9,7 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
-//! | `flush`, `files`, `metadata` | what blocks on the disk: flusher; allocator; offsets, group table |
+//! | `flush`, `files`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator; checkpointer; offsets, group table |
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -22,8 +22,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
-    Clock, CloseError, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store,
-    StoreConfig,
+    Clock, CloseError, ConsumeQueueConfig, DelayLevels, Disk, JsonFile, LogConfig, OpenError,
+    PullLimits, QueueError, Store, StoreConfig,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -34,16 +34,17 @@ use crate::{
     log::{
         allocator::Allocator,
         appender::{Appender, AppenderParts},
+        checkpointer::Checkpointer,
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
         flusher::Flusher,
         state::LogState,
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     registrar::{LastTable, Registrar, RegistrarConfig},
-    schedule::{DelayLevels, Schedule, ScheduleParts},
+    schedule::{Schedule, ScheduleParts},
     session::{Session, SessionConfig, Shared},
     topic::{
-        AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, Queues, Recovered, TopicTable, Topics,
+        AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, QueueSlot, Queues, TopicTable, Topics,
         TopicsParts, facts::RetryTopicMaker,
     },
 };
@@ -75,6 +76,9 @@ pub enum BrokerStartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// A queue that has to be built again cannot be.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// A file of metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] gantry_storage::JsonFileError),
@@ -107,7 +111,7 @@ pub enum BrokerStartError {
 impl BrokerStartError {
     /// Whether it is the store that cannot be opened (exit code 3).
     pub fn is_store(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Metadata(_))
+        matches!(self, Self::Store(_) | Self::Queue(_) | Self::Metadata(_))
     }
 }
 
@@ -174,10 +178,16 @@ impl Broker {
     fn close(&self) -> Result<(), CloseError> {
         let topics = self.shared.topics.all();
         let mut slots = topics.values().flat_map(|topic| topic.queues.iter());
-        match slots.find(|slot| slot.range().1 < slot.next_offset()) {
-            Some(slot) => warn!(self.log, "a queue lacks messages"; "topic" => &*slot.topic,
-                "queue" => slot.queue_id, "has" => slot.range().1, "of" => slot.next_offset()),
-            None => self.store.checkpoint(self.signal.position())?,
+        // One that nobody has used lacks nothing.
+        let lacks = |slot: &QueueSlot| {
+            let next = slot.next_offset()?;
+            let end = slot.range().map_or(0, |(_, max)| max);
+            (end < next).then_some((end, next))
+        };
+        match slots.find_map(|slot| Some((slot, lacks(slot)?))) {
+            Some((slot, (end, next))) => warn!(self.log, "a queue lacks messages";
+                "topic" => &*slot.topic, "queue" => slot.queue_id, "has" => end, "of" => next),
+            None => self.store.checkpoint(self.signal.mark())?,
         }
         self.store.close()
     }
@@ -207,17 +217,20 @@ impl Start<'_> {
         let host = resolve(&self.config.identity.broker_ip1)?;
         let advertised = SocketAddr::new(host, addr.port());
 
-        let store = Arc::new(Store::open(self.store_config(), self.seams.disk.clone())?);
+        let levels = self.delay_levels();
+        let store = Store::open(self.store_config(&levels), self.seams.disk.clone())?;
+        let store = Arc::new(store);
         info!(self.log, "store opened"; "report" => %store.report());
         let table = Arc::new(TopicTable::default());
-        let levels = self.delay_levels();
 
         // Before the log's actors, so that queues end after them and have everything.
         let queue_tree = self.tree.pool("queues");
         let actors = self.start_log(&store, &table, &levels, advertised).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
+        self.verify_queues(&store, &table)?;
         self.catch_up(&store, &table, &actors).await;
+        self.start_checkpointer(&store, &actors).await?;
         let facts = Arc::new(Facts {
             topics: table.clone(),
             queues,
@@ -279,7 +292,7 @@ impl Start<'_> {
         }
     }
 
-    fn store_config(&self) -> StoreConfig {
+    fn store_config(&self, levels: &DelayLevels) -> StoreConfig {
         let store = &self.config.store;
         let root = store.store_path_root_dir.clone();
         StoreConfig {
@@ -291,6 +304,7 @@ impl Start<'_> {
                 root.join("consumequeue"),
                 store.mapped_file_size_consume_queue,
             ),
+            delay_levels: levels.clone(),
             check_crc: store.check_crc_on_recover,
             root,
         }
@@ -415,9 +429,7 @@ impl Start<'_> {
         Arc::new(Queues {
             tree,
             place: dispatch_place(),
-            disk: self.seams.disk.clone(),
-            config: store.config().queues.clone(),
-            commit_log: store.log().clone(),
+            store: store.clone(),
             dispatcher: actors.dispatcher.clone(),
             log: self.log.clone(),
         })
@@ -431,12 +443,7 @@ impl Start<'_> {
         advertised: SocketAddr,
     ) -> Result<Addr<Shell<Topics>>, BrokerStartError> {
         let registrar = self.start_registrar(advertised);
-        let mut recovered = Recovered::new();
-        for queue in store.queues() {
-            let queues = recovered.entry(queue.topic.clone()).or_default();
-            queues.insert(queue.queue.0, (queue.min.0, queue.max.0));
-        }
-        let (recovered, topic_tree) = (Arc::new(recovered), self.tree.pool("topics"));
+        let topic_tree = self.tree.pool("topics");
         let config = self.catalog_config();
         let path = store.config().config_dir().join("topics.json");
         let (disk, clock) = (self.seams.disk.clone(), self.seams.clock.clone());
@@ -450,7 +457,6 @@ impl Start<'_> {
                 tree: topic_tree.clone(),
                 queues: queues.clone(),
                 table: table.clone(),
-                recovered: recovered.clone(),
                 registrar: registrar.clone(),
                 topic_log: log.clone(),
                 log: logger.clone(),
@@ -497,6 +503,34 @@ impl Start<'_> {
         self.tree.spawn(ChildSpec::new("registrar", Policy::RestartEmpty, move |_| {
             Ok(Registrar::new(config.clone(), last.clone(), logger.clone()))
         }))
+    }
+
+    /// Has queues built again that lost something. Nobody is served yet, so this thread may read.
+    fn verify_queues(&self, store: &Store, table: &TopicTable) -> Result<(), QueueError> {
+        let topics = table.all();
+        for queue in store.verify_queues(|topic| topics.contains_key(topic))? {
+            warn!(self.log, "queue had lost files, built again from the log";
+                "topic" => &*queue.topic, "queue" => queue.queue.0);
+        }
+        Ok(())
+    }
+
+    /// Makes checkpoints from now on: until here, queues are behind the log.
+    async fn start_checkpointer(
+        &self,
+        store: &Arc<Store>,
+        actors: &LogActors,
+    ) -> Result<(), BrokerStartError> {
+        let (store, signal) = (store.clone(), actors.signal.clone());
+        let (dispatcher, log) = (actors.dispatcher.clone(), self.child_log("checkpointer"));
+        let period = self.config.flush.flush_interval_consume_queue;
+        let spec = ChildSpec::new("checkpointer", Policy::RestartEmpty, move |_| {
+            let (store, signal) = (store.clone(), signal.clone());
+            Ok(Checkpointer::new(store, signal, dispatcher.clone(), period, log.clone()))
+        });
+        let spec = spec.place(Place::named("checkpoint"));
+        self.started("checkpointer", self.tree.start(spec).await)?;
+        Ok(())
     }
 
     /// Has the dispatcher begin, and waits until every queue has what the log has: offsets continue

@@ -43,6 +43,7 @@ mod reader;
 mod segment;
 mod store;
 
+pub use checkpoint::DispatchMark;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{
     AppendError, Appended, CommitLog, FlushError, LogConfig, LogFlusher, LogTail, WrongSegment,
@@ -52,11 +53,11 @@ pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
 };
 pub use disk::{Disk, MemDisk, RealDisk, StoreLock};
-pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};
+pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
     Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull,
 };
 pub use segment::{Segment, SegmentSlice, SegmentWriter};
-pub use store::{CloseError, OpenError, RecoveredQueue, Report, Store, StoreConfig};
+pub use store::{CloseError, OpenError, QueueName, Report, Store, StoreConfig};

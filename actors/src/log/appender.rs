@@ -165,7 +165,10 @@ impl Appender {
         let host = self.parts.store_host;
         let bytes = messages.iter().map(|m| record(send, m, properties, host).encoded_len() as u64);
         self.tail.check_room(bytes.sum())?;
-        let first = send.slot.take_offsets(self.round.number, messages.len() as u64);
+        let first = match send.slot.take_offsets(self.round.number, messages.len() as u64) {
+            Ok(first) => first,
+            Err(why) => return Ok(SendResult::Refused(why.into())),
+        };
         for (message, offset) in messages.iter_mut().zip(first..) {
             let mut record = record(send, message, properties, host);
             record.queue_offset = offset as i64;

@@ -21,8 +21,14 @@ pub(super) fn answer(shared: &Shared, cmd: &Command) -> Command {
 fn try_answer(shared: &Shared, cmd: &Command) -> Result<Command, HeaderError> {
     let facts = &shared.facts;
     Ok(match cmd.code {
-        rq::GET_MAX_OFFSET => offset(cmd, range(shared, cmd)?.1),
-        rq::GET_MIN_OFFSET => offset(cmd, range(shared, cmd)?.0),
+        rq::GET_MAX_OFFSET | rq::GET_MIN_OFFSET => {
+            let header = QueueHeader::decode(&cmd.ext)?;
+            match facts.try_range(&header.topic, header.queue_id) {
+                Ok((_, max)) if cmd.code == rq::GET_MAX_OFFSET => offset(cmd, max),
+                Ok((min, _)) => offset(cmd, min),
+                Err(why) => error_to_wire::broken_queue(cmd, &why),
+            }
+        }
         rq::GET_EARLIEST_MSG_STORETIME => {
             let header = QueueHeader::decode(&cmd.ext)?;
             let (min, _) = facts.range(&header.topic, header.queue_id);
@@ -40,11 +46,6 @@ fn try_answer(shared: &Shared, cmd: &Command) -> Result<Command, HeaderError> {
         }
         _ => message(shared, cmd, ViewMessageHeader::decode(&cmd.ext)?.offset),
     })
-}
-
-fn range(shared: &Shared, cmd: &Command) -> Result<(i64, i64), HeaderError> {
-    let header = QueueHeader::decode(&cmd.ext)?;
-    Ok(shared.facts.range(&header.topic, header.queue_id))
 }
 
 fn offset(cmd: &Command, offset: i64) -> Command {

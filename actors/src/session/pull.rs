@@ -129,6 +129,7 @@ impl Session {
             .filter(|id| *id < view.config.read_queue_nums as u32)
             .and_then(|id| view.queue(id))
             .ok_or(PullRefusal::QueueId { asked: header.queue_id, view: view.clone() })?;
+        slot.range().map_err(PullRefusal::Queue)?;
         let filter = if header.sys_flag & SUBSCRIPTION != 0 {
             self.subscription_of_request(header)?
         } else {
@@ -176,7 +177,7 @@ impl Session {
     /// Reads from the views; `None` if the queue has messages and has not been opened yet.
     fn read(&self, request: &PullRequest) -> Option<PullOutcome> {
         let Some(view) = request.slot.view() else {
-            let never_written = request.slot.range().1 == 0;
+            let never_written = request.slot.range().is_ok_and(|(_, max)| max == 0);
             return never_written.then(PullOutcome::never_written);
         };
         let limits = PullLimits { messages_max: request.messages_max, ..self.shared.config.limits };
@@ -237,7 +238,7 @@ impl Session {
 
 /// Tells the client where its group has been moved to.
 fn answer_reset(request: &PullRequest, offset: i64, out: &mut Outbox) {
-    let (min, max) = request.slot.range();
+    let (min, max) = request.slot.range().unwrap_or_default();
     let reply = PullReply {
         opaque: request.opaque,
         code: rs::PULL_OFFSET_MOVED,

@@ -135,6 +135,8 @@ impl Session {
                 (self.schedule_queue(level)?, Some(real))
             }
         };
+        // Here and not on the appender's thread: the first use of a queue reads its files.
+        slot.settle().map_err(SendRefusal::Queue)?;
         Ok(Accepted { header, slot, scan, reconsume_times, delayed_for })
     }
 

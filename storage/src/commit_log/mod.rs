@@ -13,6 +13,7 @@
 //! Failure policy: a failed sync closes the log for writing, for good; reading goes on.
 
 mod flusher;
+mod scan;
 mod tail;
 
 use std::{
@@ -28,6 +29,7 @@ use arc_swap::ArcSwap;
 use gantry_codec::record;
 
 pub use flusher::{FlushError, LogFlusher};
+pub(crate) use scan::{Checked, check, is_certainly_record, next_sound_record};
 pub use tail::{AppendError, Appended, LogTail, WrongSegment};
 
 use crate::{
