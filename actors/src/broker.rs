@@ -22,8 +22,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
-    Clock, CloseError, ConsumeQueueConfig, DelayLevels, Disk, JsonFile, LogConfig, OpenError,
-    PullLimits, QueueError, Store, StoreConfig,
+    Clock, CloseError, DelayLevels, Disk, JsonFile, OpenError, PullLimits, QueueError, Store,
+    StoreConfig,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -295,19 +295,13 @@ impl Start<'_> {
     fn store_config(&self, levels: &DelayLevels) -> StoreConfig {
         let store = &self.config.store;
         let root = store.store_path_root_dir.clone();
-        StoreConfig {
-            log: LogConfig {
-                dir: store.store_path_commit_log.clone(),
-                segment_bytes: store.mapped_file_size_commit_log,
-            },
-            queues: ConsumeQueueConfig::new(
-                root.join("consumequeue"),
-                store.mapped_file_size_consume_queue,
-            ),
-            delay_levels: levels.clone(),
-            check_crc: store.check_crc_on_recover,
-            root,
-        }
+        let (log_bytes, queue_bytes) =
+            (store.mapped_file_size_commit_log, store.mapped_file_size_consume_queue);
+        let mut config = StoreConfig::new(root, log_bytes, queue_bytes);
+        config.log.dir.clone_from(&store.store_path_commit_log);
+        config.delay_levels = levels.clone();
+        config.check_crc = store.check_crc_on_recover;
+        config
     }
 
     fn delay_levels(&self) -> DelayLevels {

@@ -52,7 +52,7 @@ pub use commit_log::{
 pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
 };
-pub use disk::{Disk, MemDisk, RealDisk, StoreLock};
+pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, StoreLock};
 pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};

@@ -17,7 +17,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Disk, StoreLock};
+use super::{Disk, StoreLock, folder};
 use crate::segment::Segment;
 
 /// See the module's text.
@@ -26,11 +26,11 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_segment(&self, path: &Path, start: u64, len: u64) -> io::Result<Arc<Segment>> {
-        self.create_dir(parent(path))?;
+        self.create_dir(folder(path))?;
         let file = create(path)?;
         let reserved = reserve(&file, 0, len)
             .and_then(|()| file.sync_all())
-            .and_then(|()| self.sync_dir(parent(path)))
+            .and_then(|()| self.sync_dir(folder(path)))
             .and_then(|()| Segment::map(&file, start, len, 0));
         remove_on_error(path, reserved)
     }
@@ -99,17 +99,18 @@ impl Disk for RealDisk {
         }
     }
 
-    fn write_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let dir = parent(path);
-        self.create_dir(dir)?;
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".tmp");
-        let aside = PathBuf::from(aside);
-        let mut file = File::create(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        self.sync_dir(dir)
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        File::create(path)?.write_all(bytes)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        // Another descriptor than the writer's does: the kernel keeps dirty pages, and a failure to
+        // write them that nobody was told of, with the file.
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -124,12 +125,12 @@ impl Disk for RealDisk {
         if dir.is_dir() {
             return Ok(());
         }
-        self.create_dir(parent(dir))?;
+        self.create_dir(folder(dir))?;
         match fs::create_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
-        self.sync_dir(parent(dir))
+        self.sync_dir(folder(dir))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -161,7 +162,7 @@ struct LockedHere(PathBuf);
 impl LockedHere {
     fn take(path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let path = parent(path).canonicalize()?.join(name);
+        let path = folder(path).canonicalize()?.join(name);
         let mut held = LOCKED_HERE.lock().unwrap_or_else(PoisonError::into_inner);
         if held.insert(path.clone()) {
             Ok(Self(path))
@@ -177,12 +178,8 @@ impl Drop for LockedHere {
     }
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn create(path: &Path) -> io::Result<File> {
-    fs::create_dir_all(parent(path))?;
+    fs::create_dir_all(folder(path))?;
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
 }
 

@@ -189,11 +189,13 @@ impl<'a> LogFiles<'a> {
         sweeps: bool,
     ) -> Result<CommitLog, OpenError> {
         let mut segments = Vec::with_capacity(self.segments.len());
+        let mut removes = false;
         for segment in self.segments {
             let path = segment_path(&self.config.dir, segment.start());
             let io = |e| io_error(&path, e);
             if segment.start() > end.0 {
                 self.disk.remove(&path).map_err(io)?;
+                removes = true;
                 continue;
             }
             let (start, len) = (segment.start(), segment.len());
@@ -208,8 +210,14 @@ impl<'a> LogFiles<'a> {
             if sweeps {
                 self.disk.clear_from(&path, place).map_err(io)?;
                 self.disk.reserve(&path, place, len - place).map_err(io)?;
+                // Or a record that was cut could be back behind a later end, and look like the next one.
+                self.disk.sync_file(&path).map_err(io)?;
             }
             segments.push(self.disk.open_segment(&path, start, len, place).map_err(io)?);
+        }
+        if removes {
+            let dir = &self.config.dir;
+            self.disk.sync_dir(dir).map_err(|e| io_error(dir, e))?;
         }
         Ok(CommitLog::new(self.config.clone(), segments, end, last_timestamp))
     }

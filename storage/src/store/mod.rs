@@ -59,14 +59,26 @@ pub struct StoreConfig {
     pub delay_levels: DelayLevels,
     /// Whether recovery checks the CRC of bodies.
     pub check_crc: bool,
+    /// If there are no more queues than this, each is looked at when the store is opened.
+    pub settled_at_start_max: usize,
 }
+
+/// So many queues take some milliseconds.
+const SETTLED_AT_START_MAX: usize = 4096;
 
 impl StoreConfig {
     /// The usual layout below `root`.
     pub fn new(root: PathBuf, log_file_bytes: u64, queue_file_bytes: u64) -> Self {
         let log = LogConfig { dir: root.join("commitlog"), segment_bytes: log_file_bytes };
         let queues = ConsumeQueueConfig::new(root.join("consumequeue"), queue_file_bytes);
-        Self { root, log, queues, delay_levels: DelayLevels::default(), check_crc: true }
+        Self {
+            root,
+            log,
+            queues,
+            delay_levels: DelayLevels::default(),
+            check_crc: true,
+            settled_at_start_max: SETTLED_AT_START_MAX,
+        }
     }
 
     /// The folder of the metadata.
@@ -385,7 +397,10 @@ impl Store {
 
 fn lock(disk: &dyn Disk, config: &StoreConfig) -> Result<StoreLock, OpenError> {
     let root = &config.root;
-    disk.create_dir(root).map_err(|e| io_error(root, e))?;
+    // The queues' folder too, since their flush sees to the names within it only.
+    for dir in [root, &config.queues.dir] {
+        disk.create_dir(dir).map_err(|e| io_error(dir, e))?;
+    }
     let path = root.join("lock");
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked { root: root.display().to_string(), error },

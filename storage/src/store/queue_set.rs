@@ -45,8 +45,6 @@ use crate::{
     offset::{PhysicalOffset, QueueId},
 };
 
-/// As many queues are settled at start; they take some milliseconds.
-const SETTLED_AT_START_MAX: usize = 4096;
 /// Queues are parted into so many stripes, by topic.
 const STRIPES: usize = 64;
 
@@ -79,6 +77,7 @@ pub(super) struct QueueSet {
     disk: Arc<dyn Disk>,
     config: ConsumeQueueConfig,
     levels: DelayLevels,
+    settled_at_start_max: usize,
     log: CommitLog,
     cut: Cut,
     stripes: [Mutex<Stripe>; STRIPES],
@@ -176,8 +175,15 @@ impl QueueSet {
         ends: EndsTable,
     ) -> Self {
         let stripes = std::array::from_fn(|_| Mutex::default());
-        let (config, levels) = (config.queues.clone(), config.delay_levels.clone());
-        let set = Self { disk, config, levels, log, cut, stripes };
+        let set = Self {
+            disk,
+            config: config.queues.clone(),
+            levels: config.delay_levels.clone(),
+            settled_at_start_max: config.settled_at_start_max,
+            log,
+            cut,
+            stripes,
+        };
         for (name, ends) in ends {
             set.enter(&name, State::Untouched(Some(ends)));
         }
@@ -267,7 +273,7 @@ impl QueueSet {
     ) -> Result<Vec<QueueName>, QueueError> {
         let mut names = self.names();
         names.retain(|name| is_wanted(&name.topic));
-        let looks_at = if names.len() <= SETTLED_AT_START_MAX {
+        let looks_at = if names.len() <= self.settled_at_start_max {
             names
         } else {
             // Of the many, those whose folders are gone.
