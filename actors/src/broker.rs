@@ -9,6 +9,7 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
+//! | `cold-N` | readers of what may have to come from the disk |
 //! | `flush`, `files`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator; checkpointer; offsets, group table |
 
 use std::{
@@ -22,8 +23,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
-    Clock, CloseError, DelayLevels, Disk, JsonFile, OpenError, PullLimits, QueueError, Store,
-    StoreConfig,
+    Clock, CloseError, DelayLevels, Disk, JsonFile, OpenError, PhysicalOffset, PullLimits,
+    QueueError, Store, StoreConfig,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -36,13 +37,13 @@ use crate::{
         appender::{Appender, AppenderParts},
         checkpointer::Checkpointer,
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
-        flusher::Flusher,
+        flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
         state::LogState,
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     registrar::{LastTable, Registrar, RegistrarConfig},
     schedule::{Schedule, ScheduleParts},
-    session::{Session, SessionConfig, Shared},
+    session::{ColdReader, ColdReaders, Session, SessionConfig, Shared},
     topic::{
         AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, QueueSlot, Queues, TopicTable, Topics,
         TopicsParts, facts::RetryTopicMaker,
@@ -241,7 +242,7 @@ impl Start<'_> {
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
 
         let shared = Arc::new(Shared {
-            config: self.session_config(advertised, &levels),
+            config: self.session_config(advertised, &levels, store.report().log_end),
             topics: table,
             topics_root: topics,
             facts,
@@ -252,6 +253,8 @@ impl Start<'_> {
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
+            cold: self.start_cold_readers().await?,
+            log_to: self.log.clone(),
         });
         self.open_port("vip", vip, &shared).await?;
         self.open_port("main", Some(acceptor), &shared).await?;
@@ -322,10 +325,16 @@ impl Start<'_> {
                 pull.max_transfer_bytes_on_message_in_disk,
             ),
             hot_bytes: self.seams.memory_bytes / 100 * pull.access_message_in_memory_max_ratio,
+            started_at: PhysicalOffset(0),
         }
     }
 
-    fn session_config(&self, advertised: SocketAddr, levels: &DelayLevels) -> SessionConfig {
+    fn session_config(
+        &self,
+        advertised: SocketAddr,
+        levels: &DelayLevels,
+        started_at: PhysicalOffset,
+    ) -> SessionConfig {
         let identity = &self.config.identity;
         let mut suffix = String::new();
         for (name, value) in [
@@ -345,7 +354,8 @@ impl Start<'_> {
             long_polling: self.config.pull.long_polling_enable,
             short_polling_ms: self.config.pull.short_polling_time.as_millis() as i64,
             delay_levels: levels.count(),
-            limits: self.pull_limits(),
+            limits: PullLimits { started_at, ..self.pull_limits() },
+            skip_damaged: self.config.pull.skip_damaged_messages,
         }
     }
 
@@ -381,15 +391,8 @@ impl Start<'_> {
             });
             tree.spawn(spec.place(dispatch_place()))
         };
-        let flusher = {
-            let (log, state) = (store.log().clone(), state.clone());
-            let (interval, logger) =
-                (self.config.flush.flush_interval_commit_log, self.child_log("flusher"));
-            let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
-                Ok(Flusher::new(log.flusher(), state.clone(), interval, logger.clone()))
-            });
-            self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)?
-        };
+        let flush_queue = Arc::new(FlushQueue::default());
+        let flusher = self.start_flusher(&tree, store, &flush_queue, &state).await?;
         let allocator = {
             let (disk, config) = (self.seams.disk.clone(), store.log().config().clone());
             let logger = self.child_log("allocator");
@@ -406,6 +409,7 @@ impl Start<'_> {
             dispatcher: dispatcher.clone(),
             signal: signal.clone(),
             flusher,
+            flush_queue,
             allocator,
             state: state.clone(),
             log_to: self.child_log("appender"),
@@ -417,6 +421,34 @@ impl Start<'_> {
         let appender =
             self.started("appender", tree.start(spec.place(self.appender_place())).await)?;
         Ok(LogActors { state, signal, dispatcher, appender })
+    }
+
+    async fn start_flusher(
+        &self,
+        tree: &Tree,
+        store: &Arc<Store>,
+        queue: &Arc<FlushQueue>,
+        state: &Arc<LogState>,
+    ) -> Result<Addr<Shell<Flusher>>, BrokerStartError> {
+        let flush = &self.config.flush;
+        let (timeout, watched) = (flush.sync_flush_timeout, queue.clone());
+        let logger = self.child_log("flush watch");
+        let watch = ChildSpec::new("flush watch", Policy::RestartEmpty, move |_| {
+            Ok(FlushWatch::new(watched.clone(), timeout, logger.clone()))
+        });
+        self.started("flush watch", tree.start(watch.place(dispatch_place())).await)?;
+        let pace = FlushPace {
+            interval: flush.flush_interval_commit_log,
+            least_pages: flush.flush_commit_log_least_pages,
+            thorough_interval: flush.flush_commit_log_thorough_interval,
+        };
+        let (log, queue, state) = (store.log().clone(), queue.clone(), state.clone());
+        let logger = self.child_log("flusher");
+        let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
+            let (queue, state) = (queue.clone(), state.clone());
+            Ok(Flusher::new(log.clone(), queue, state, pace, logger.clone()))
+        });
+        self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)
     }
 
     fn queues(&self, tree: Tree, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
@@ -578,6 +610,21 @@ impl Start<'_> {
         };
         let started = group::start(settings, around).await;
         started.map_err(|(actor, reason)| BrokerStartError::Actor { actor, reason })
+    }
+
+    /// More than one, so that one slow read does not hold up all others.
+    async fn start_cold_readers(&self) -> Result<ColdReaders, BrokerStartError> {
+        let tree = self.tree.pool("cold");
+        let mut readers = Vec::new();
+        for number in 0..self.seams.cores.clamp(2, 8) {
+            let spec =
+                ChildSpec::new(format!("cold reader {number}"), Policy::RestartEmpty, |_| {
+                    Ok(ColdReader)
+                });
+            let started = tree.start(spec.place(Place::numbered("cold", number))).await;
+            readers.push(self.started("cold reader", started)?);
+        }
+        Ok(ColdReaders::new(readers))
     }
 
     async fn start_schedule(

@@ -10,11 +10,13 @@ use gantry_codec::{
     BatchError, Command, HeaderError, SendReply, request_code, response_code as rs,
 };
 
+use gantry_storage::Damage;
+
 use crate::{
     group::{ControlRefusal, PullDenied, groups::PutGroupsError},
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
-    session::SessionConfig,
+    session::{PullRequest, SessionConfig},
     topic::{TopicError, TopicView, names::InvalidTopic},
 };
 
@@ -141,6 +143,20 @@ pub fn no_topic(cmd: &Command, topic: &str) -> Command {
 pub fn no_group(cmd: &Command, error: &impl Display) -> Command {
     let remark = format!("{error} {APPLY_TOPIC_HINT}");
     refuse(cmd, rs::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
+}
+
+/// The remark of a pull whose queue could not be read.
+pub const UNREADABLE_QUEUE: &str =
+    "the queue could not be read; the broker's log says why, or try again";
+
+/// The remark of a pull whose first message is damaged.
+pub fn damaged(request: &PullRequest, damage: &Damage) -> String {
+    let (topic, queue, offset) = (&request.slot.topic, request.slot.queue_id, request.offset);
+    format!(
+        "message {offset} of queue {queue} of topic[{topic}] cannot be read: {damage}; to go on behind it, \
+         set the group's offset to {} or skipDamagedMessages",
+        offset + 1
+    )
 }
 
 /// The files of a queue cannot be read.

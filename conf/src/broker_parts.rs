@@ -167,6 +167,8 @@ pub struct PullConfig {
     pub access_message_in_memory_max_ratio: u64,
     /// SQL92 conditions.
     pub enable_property_filter: bool,
+    /// Consumers are led past damaged messages.
+    pub skip_damaged_messages: bool,
 }
 
 /// Transactions.

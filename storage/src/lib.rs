@@ -57,7 +57,8 @@ pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
-    Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull,
+    Boundary, Damage, EntryFilter, PullLimits, PullOutcome, PullStatus, is_cold, offset_by_time,
+    pull,
 };
 pub use segment::{Segment, SegmentSlice, SegmentWriter};
 pub use store::{CloseError, OpenError, QueueName, Report, Store, StoreConfig};

@@ -2,8 +2,8 @@
 //!
 //! Lives on a thread of its own, because it syncs. Once a second, if anything was dispatched since, it
 //! asks the dispatcher for a [`Mark`]: every queue that was sent entries confirms that it has written
-//! them, behind them in its mailbox. When all have, the store flushes the queues and the log and moves
-//! the checkpoint to the mark. So a start after an abrupt stop reads a second or two of the log, however
+//! them, behind them in its mailbox. When all have, and the flusher has brought the log to the disk as
+//! far, the store flushes the queues and moves the checkpoint to the mark. So a start after an abrupt stop reads a second or two of the log, however
 //! long it is and however many queues there are.
 //!
 //! Invariants: the checkpoint never covers an entry that its queue has not written; a queue that could
@@ -106,6 +106,8 @@ pub struct Checkpointer {
     dispatcher: Addr<Shell<Dispatcher>>,
     period: Duration,
     written: DispatchMark,
+    /// A mark that all queues have confirmed, and the log is not flushed up to.
+    confirmed: Option<DispatchMark>,
     /// Periods since an unanswered question.
     asked: Option<u32>,
     failing: bool,
@@ -122,10 +124,15 @@ impl Checkpointer {
         log: Logger,
     ) -> Self {
         let written = DispatchMark { end: store.report().dispatch_from, last_record: None };
-        Self { store, signal, dispatcher, period, written, asked: None, failing: false, log }
+        let (confirmed, asked, failing) = (None, None, false);
+        Self { store, signal, dispatcher, period, written, confirmed, asked, failing, log }
     }
 
-    fn ask(&mut self, ctx: &mut Ctx<Self>) {
+    fn tick(&mut self, ctx: &mut Ctx<Self>) {
+        self.write();
+        if self.confirmed.is_some() {
+            return;
+        }
         let waited = self.asked.map_or(PATIENCE_PERIODS, |waited| waited + 1);
         if waited < PATIENCE_PERIODS {
             self.asked = Some(waited);
@@ -135,11 +142,10 @@ impl Checkpointer {
         }
     }
 
-    fn write(&mut self, mark: DispatchMark) {
-        // The late answer to a question that was given up.
-        if mark.end < self.written.end {
-            return;
-        }
+    /// Writes the confirmed mark down, once the log is flushed up to there.
+    fn write(&mut self) {
+        let flushed = self.store.log().flushed_offset();
+        let Some(mark) = self.confirmed.take_if(|mark| mark.end <= flushed) else { return };
         match self.store.checkpoint(mark) {
             Ok(()) => {
                 debug!(self.log, "checkpoint written"; "end" => mark.end.0);
@@ -166,7 +172,7 @@ impl Logic for Checkpointer {
 
 impl Receive<Tick> for Checkpointer {
     fn receive(&mut self, _: Tick, ctx: &mut Ctx<Self>) -> Reply<()> {
-        self.ask(ctx);
+        self.tick(ctx);
         ctx.notify_later(Tick, self.period);
         Reply::Now(())
     }
@@ -176,7 +182,11 @@ impl Receive<Marked> for Checkpointer {
     fn receive(&mut self, marked: Marked, _: &mut Ctx<Self>) -> Reply<()> {
         self.asked = None;
         if marked.missing.is_empty() {
-            self.write(marked.mark);
+            // Not the late answer to a question that was given up.
+            if marked.mark.end > self.written.end {
+                self.confirmed = Some(marked.mark);
+                self.write();
+            }
         } else {
             debug!(self.log, "queues are not up to date, no checkpoint";
                 "queues" => marked.missing.len());

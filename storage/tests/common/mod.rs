@@ -21,6 +21,7 @@ pub const LIMITS: PullLimits = PullLimits {
     hot: (32, 256 * 1024),
     cold: (8, 64 * 1024),
     hot_bytes: u64::MAX,
+    started_at: PhysicalOffset(0),
 };
 
 /// See the module's text.
