@@ -26,7 +26,7 @@ const STORE: KeyList = "
     maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
     messageIndexEnable messageIndexSafe maxHashSlotNum maxIndexNum maxMsgsNumBatch
     defaultQueryMaxNum indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
-    flushDelayOffsetInterval enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
+    enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable
     debugLockEnable enableLmq enableMultiDispatch maxLmqConsumeQueueNum transRocksDBEnable
