@@ -94,7 +94,7 @@ fn nobody_need_ask_for_it_at_start() {
 fn queues_of_deleted_topics_stay_gone() {
     let disk = filled();
     disk.remove_dir(&config().queues.dir.join("a")).unwrap();
-    let store = Store::open(config(), Arc::new(disk.clone())).unwrap();
+    let store = Store::open(config(), Arc::new(disk)).unwrap();
     assert_eq!(store.verify_queues(|topic| topic == "b").unwrap(), []);
     store.forget_queues("a");
     assert_eq!(store.queue_count("a"), 0);

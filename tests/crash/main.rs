@@ -11,6 +11,7 @@ mod harness;
 mod damaged;
 mod delayed;
 mod growth;
+mod keys;
 mod killed;
 mod progress;
 mod stopped;

@@ -29,7 +29,7 @@ use arc_swap::ArcSwap;
 use gantry_codec::record;
 
 pub use flusher::{FlushError, LogFlusher};
-pub(crate) use scan::{Checked, check, is_certainly_record, next_sound_record};
+pub(crate) use scan::{Checked, check, is_certainly_record, lacks_sector, next_sound_record};
 pub use tail::{AppendError, Appended, LogTail, WrongSegment};
 
 use crate::{

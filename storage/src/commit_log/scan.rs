@@ -3,6 +3,9 @@
 //! A record is *sound* if its head and lengths fit each other and its body matches its CRC. It is
 //! *certainly* one if it also names the place where it lies: that is how the next record is found again
 //! behind damage that took the size of one.
+//!
+//! Topic and properties have no CRC. Of what was not flushed, a loss of power leaves out single sectors,
+//! which are zeros then; no text has so many of them.
 
 use std::ops::Range;
 
@@ -14,6 +17,8 @@ use crate::offset::PhysicalOffset;
 /// The bytes that the magics of records begin with (store.md 2.1), and where they lie in a record.
 const MAGIC_BYTES: &[u8] = &[0xDA, 0xA3, 0x20];
 const MAGIC_AT: usize = 4;
+/// What a disk writes as a whole.
+const SECTOR_BYTES: usize = 512;
 
 /// What lies at a place in the log.
 pub(crate) enum Checked {
@@ -55,6 +60,27 @@ pub(crate) fn check(bytes: &[u8], check_crc: bool) -> Checked {
         timestamp: head.store_timestamp,
         may_be_torn: ends_in_zero(&head.topic) || ends_in_zero(&head.properties),
     }
+}
+
+/// Whether the texts of the record at the start of `bytes`, which is at `place` in its file, have been
+/// left out by a loss of power: a sector that begins within the record, and of which a part lies in a
+/// text, is all zeros.
+pub(crate) fn lacks_sector(bytes: &[u8], place: u64) -> bool {
+    record::decode_head(bytes).is_ok_and(|head| {
+        let mut texts = [&head.topic, &head.properties].into_iter();
+        texts.any(|text| has_zero_sector(bytes, place, text))
+    })
+}
+
+fn has_zero_sector(bytes: &[u8], place: u64, text: &Range<usize>) -> bool {
+    let first = (place.next_multiple_of(SECTOR_BYTES as u64) - place) as usize;
+    let behind_start = text.start.saturating_sub(SECTOR_BYTES - 1);
+    let end = if text.is_empty() { 0 } else { text.end };
+    (first..end)
+        .step_by(SECTOR_BYTES)
+        .skip_while(|at| *at < behind_start)
+        .filter_map(|at| bytes.get(at..)?.chunks(SECTOR_BYTES).next())
+        .any(|sector| sector.iter().all(|byte| *byte == 0))
 }
 
 /// Whether the body of a record matches its CRC; an empty body has none.

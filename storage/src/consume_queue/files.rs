@@ -39,9 +39,9 @@ pub(crate) struct QueueFiles<'a> {
 }
 
 impl<'a> QueueFiles<'a> {
-    /// Lists the folder of a queue. A last file without length, left by an interrupted creation, is
-    /// removed; folders are passed over (store.md 1). Of files with a gap between them, only those
-    /// behind it can be reached.
+    /// Lists the folder of a queue. A file without length, left by an interrupted creation, was never
+    /// flushed, so neither were those behind it: they are removed, from the last one on. Folders are
+    /// passed over (store.md 1). Of files with a gap between them, only those behind it can be reached.
     pub(crate) fn list(
         disk: &'a dyn Disk,
         config: &ConsumeQueueConfig,
@@ -49,7 +49,8 @@ impl<'a> QueueFiles<'a> {
     ) -> Result<Self, QueueError> {
         let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
         let mut files: Vec<_> = listed.into_iter().filter_map(|(n, len)| Some((n, len?))).collect();
-        if let Some((name, _)) = files.pop_if(|(_, len)| *len == 0) {
+        let whole = files.iter().take_while(|(_, len)| *len > 0).count();
+        for (name, _) in files.drain(whole..).rev() {
             let path = dir.join(name);
             disk.remove(&path).map_err(|e| io_error(&path, e))?;
         }

@@ -47,6 +47,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes everything from `at` on zero and gives its blocks back; the length stays. What was there
     /// may come back with a loss of power until the file is synced.
     fn clear_from(&self, path: &Path, at: u64) -> io::Result<()>;
+    /// Writes a part of a file over itself. After a failed sync the kernel counts pages as clean that
+    /// are in memory only; this way the next sync takes them along. Nobody may be writing there.
+    fn rewrite(&self, path: &Path, at: u64, len: u64) -> io::Result<()>;
     /// Names in a folder with their lengths, sorted; a folder that is not there is empty.
     /// Folders have no length.
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, Option<u64>)>>;
@@ -67,7 +70,8 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all in it; one that is not there is no error.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes a folder and those above it, and makes that durable.
+    /// Makes a folder and those above it, and makes that durable. One that is there is taken as it is;
+    /// one that cannot be made durable is removed again.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Brings the names in a folder to the disk.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;

@@ -20,6 +20,9 @@ use rustix::{
 use super::{Disk, StoreLock, folder};
 use crate::segment::Segment;
 
+/// Large parts of files are written in pieces of this size.
+const PIECE_BYTES: u64 = 1 << 20;
+
 /// See the module's text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -66,6 +69,19 @@ impl Disk for RealDisk {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(&file, at, len),
             cleared => Ok(cleared?),
         }
+    }
+
+    fn rewrite(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {
+        let (file, end) = (open(path)?, at + len);
+        let mut bytes = vec![0; len.min(PIECE_BYTES) as usize];
+        let mut at = at;
+        while at < end {
+            bytes.truncate((end - at) as usize);
+            file.read_exact_at(&mut bytes, at)?;
+            file.write_all_at(&bytes, at)?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
@@ -130,7 +146,8 @@ impl Disk for RealDisk {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
-        self.sync_dir(folder(dir))
+        // One that is there counts as durable the next time.
+        self.sync_dir(folder(dir)).inspect_err(|_| drop(fs::remove_dir(dir)))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -195,7 +212,7 @@ fn reserve(file: &File, at: u64, len: u64) -> io::Result<()> {
 }
 
 fn write_zeros(file: &File, at: u64, len: u64) -> io::Result<()> {
-    let zeros = vec![0; 1 << 20];
+    let zeros = vec![0; PIECE_BYTES as usize];
     let mut done = 0;
     while done < len {
         let piece = (len - done).min(zeros.len() as u64);
@@ -258,6 +275,18 @@ mod tests {
         assert_eq!(RealDisk.read_at(&path, 4998, 4).unwrap(), [1, 1, 0, 0]);
         assert_eq!(RealDisk.read_at(&path, 16383, 4).unwrap(), [0]);
         assert_eq!(RealDisk.read_at(&path, 20000, 4).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_written_over_itself_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|at| (at % 251) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        RealDisk.rewrite(&path, 100, 2_999_000).unwrap();
+        RealDisk.rewrite(&path, 3_000_000, 0).unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
+        assert!(RealDisk.rewrite(&path, 2_999_999, 2).is_err(), "beyond the end");
     }
 
     #[test]

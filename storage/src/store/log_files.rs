@@ -12,8 +12,10 @@
 //! the first one behind which no file begins with a sound one; see [`super::start`]): unknown magic,
 //! lengths that do not fit each other, a body that its CRC does not match (unless switched off). A
 //! blank record leads to the next file, whatever its size field says. The place that a record names for
-//! itself is not checked, since Java does not either. The CRC does not cover topic and properties: after an abrupt stop, a last
-//! record whose texts end in zero bytes lost the page that they were on, and is not whole.
+//! itself is not checked, since Java does not either. The CRC does not cover topic and properties. After
+//! an abrupt stop, two things tell that a part of them is missing: a sector of zeros, in any record,
+//! since a loss of power leaves out single sectors of what was not flushed; and zero bytes at the end of
+//! the last record, which a process that was killed had not finished.
 //!
 //! Files behind that of the end are removed, and what lies behind the end becomes zeros, so that no
 //! later recovery can take what is stale for records.
@@ -25,7 +27,8 @@ use gantry_codec::record::{self, RecordHead};
 use super::{OpenError, io_error, start::Start};
 use crate::{
     commit_log::{
-        Checked, CommitLog, LogConfig, check, is_certainly_record, next_sound_record, segment_path,
+        Checked, CommitLog, LogConfig, check, is_certainly_record, lacks_sector, next_sound_record,
+        segment_path,
     },
     disk::Disk,
     offset::PhysicalOffset,
@@ -121,7 +124,14 @@ impl<'a> LogFiles<'a> {
         let mut end = LogEnd { offset: start.from, ..LogEnd::default() };
         let mut torn = None;
         while let Some((segment, bytes)) = self.rest(end.offset) {
-            match check(bytes, check_crc) {
+            let place = end.offset.0 - segment.start();
+            let checked = match check(bytes, check_crc) {
+                Checked::Record { .. } if start.rebuilds && lacks_sector(bytes, place) => {
+                    Checked::Broken("a part of the record is missing".into())
+                }
+                checked => checked,
+            };
+            match checked {
                 Checked::Record { len, timestamp, may_be_torn } => {
                     torn = may_be_torn.then_some(end.offset);
                     end.last_timestamp = end.last_timestamp.max(Some(timestamp));
@@ -170,10 +180,11 @@ impl<'a> LogFiles<'a> {
         Some(next_sound_record(bytes, offset).map_or(begun, |(next, _)| next))
     }
 
-    /// Whether a whole record starts at `record` and the log goes on at `end` behind it.
+    /// Whether a record starts at `record` and the log goes on at `end` behind it. Its body may be damaged:
+    /// that would not make it another log.
     pub(super) fn confirms(&self, record: PhysicalOffset, end: PhysicalOffset) -> bool {
         let Some((segment, bytes)) = self.rest(record) else { return false };
-        let Checked::Record { len, .. } = check(bytes, true) else { return false };
+        let Checked::Record { len, .. } = check(bytes, false) else { return false };
         let behind = record.plus(len);
         let rest = bytes.get(len as usize..).unwrap_or_default();
         behind == end || (end.0 == segment.end() && matches!(check(rest, false), Checked::Blank))
@@ -188,39 +199,52 @@ impl<'a> LogFiles<'a> {
         last_timestamp: i64,
         sweeps: bool,
     ) -> Result<CommitLog, OpenError> {
-        let mut segments = Vec::with_capacity(self.segments.len());
-        let mut removes = false;
-        for segment in self.segments {
-            let path = segment_path(&self.config.dir, segment.start());
+        let Self { disk, config, segments: mut found } = self;
+        remove_behind(disk, config, &mut found, end)?;
+        let mut segments = Vec::with_capacity(found.len());
+        for segment in found {
+            let path = segment_path(&config.dir, segment.start());
             let io = |e| io_error(&path, e);
-            if segment.start() > end.0 {
-                self.disk.remove(&path).map_err(io)?;
-                removes = true;
-                continue;
-            }
             let (start, len) = (segment.start(), segment.len());
             let place = len.min(end.0 - start);
-            // What was whole in memory must not be lost now that it counts as written.
-            segment.sync(from.0.saturating_sub(start).min(place), place).map_err(io)?;
+            // What was whole in memory must not be lost now that it counts as written: not even if a sync
+            // has failed before, and the kernel takes pages for clean that it could not write.
+            let from = from.0.saturating_sub(start).min(place);
+            if sweeps {
+                disk.rewrite(&path, from, place - from).map_err(io)?;
+            }
+            segment.sync(from, place).map_err(io)?;
             if place == len {
                 segments.push(segment);
                 continue;
             }
             drop(segment);
             if sweeps {
-                self.disk.clear_from(&path, place).map_err(io)?;
-                self.disk.reserve(&path, place, len - place).map_err(io)?;
-                // Or a record that was cut could be back behind a later end, and look like the next one.
-                self.disk.sync_file(&path).map_err(io)?;
+                disk.clear_from(&path, place).map_err(io)?;
+                disk.reserve(&path, place, len - place).map_err(io)?;
+                // Else what was there could come back, behind records that will be written.
+                disk.sync_file(&path).map_err(io)?;
             }
-            segments.push(self.disk.open_segment(&path, start, len, place).map_err(io)?);
+            segments.push(disk.open_segment(&path, start, len, place).map_err(io)?);
         }
-        if removes {
-            let dir = &self.config.dir;
-            self.disk.sync_dir(dir).map_err(|e| io_error(dir, e))?;
-        }
-        Ok(CommitLog::new(self.config.clone(), segments, end, last_timestamp))
+        Ok(CommitLog::new(config.clone(), segments, end, last_timestamp))
     }
+}
+
+/// Removes the files behind that of the log's end: from the last one on, each for good before the next,
+/// so that a crash leaves no gap, and none comes back when the log has got there again.
+fn remove_behind(
+    disk: &dyn Disk,
+    config: &LogConfig,
+    segments: &mut Vec<Arc<Segment>>,
+    end: PhysicalOffset,
+) -> Result<(), OpenError> {
+    while let Some(segment) = segments.pop_if(|segment| segment.start() > end.0) {
+        let path = segment_path(&config.dir, segment.start());
+        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(&config.dir));
+        removed.map_err(|e| io_error(&path, e))?;
+    }
+    Ok(())
 }
 
 /// Where the files of the folder start, in order.

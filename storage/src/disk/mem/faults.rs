@@ -23,7 +23,7 @@ pub enum DiskOp {
     List,
     /// Reading a file or a part.
     Read,
-    /// Writing a whole file.
+    /// Writing a whole file, or a part over itself.
     Write,
     /// Syncing a file or a part of a mapped one.
     Sync,
@@ -183,10 +183,16 @@ impl Share {
     }
 }
 
-/// Which changes of names a loss of power leaves.
-pub(super) fn drawn_names(dice: &mut Dice) -> impl FnMut(&Path) -> bool {
-    let share = Share::draw(dice);
-    move |_| share.takes(dice)
+/// Which changes of names a loss of power leaves: any, or if they keep their order, the first ones.
+pub(super) fn drawn_names(dice: &mut Dice, keeps_order: bool) -> impl FnMut(&Path) -> bool {
+    let mut share = Share::draw(dice);
+    move |_| {
+        let is_kept = share.takes(dice);
+        if keeps_order && !is_kept {
+            share = Share::Nothing;
+        }
+        is_kept
+    }
 }
 
 /// Which sectors of files a loss of power leaves; asked for each file from its beginning on. A file

@@ -89,6 +89,7 @@ impl MemFile {
     pub(super) fn replace(&self, bytes: Vec<u8>) {
         let mut state = self.state();
         (state.seen, state.is_replaced) = (Seen::Whole(bytes), true);
+        state.given_up.clear();
     }
 
     /// Changes some of its bytes.
@@ -96,6 +97,18 @@ impl MemFile {
         match &mut self.state().seen {
             Seen::Whole(whole) => copy(whole, at, bytes),
             Seen::Mapped(memory) => memory.copy_in(at, bytes),
+        }
+        self.dirty(at, bytes.len() as u64);
+    }
+
+    /// Has the pages of a part count as changed, though they may be as they were.
+    pub(super) fn dirty(&self, at: u64, len: u64) {
+        let mut state = self.state();
+        for (page, _, _) in pages(at, at + len) {
+            if let Some(clean) = state.given_up.get_mut(&page) {
+                // What no page is like.
+                clean.clear();
+            }
         }
     }
 
@@ -212,7 +225,11 @@ impl Seen {
     fn read(&self, at: u64, len: usize) -> Vec<u8> {
         let len = self.len().saturating_sub(at).min(len as u64) as usize;
         match self {
-            Self::Whole(bytes) => bytes.iter().skip(at as usize).take(len).copied().collect(),
+            Self::Whole(bytes) => bytes
+                .get(at as usize..)
+                .and_then(|b| b.get(..len))
+                .map(Vec::from)
+                .unwrap_or_default(),
             Self::Mapped(memory) => {
                 let mut bytes = vec![0; len];
                 if len > 0 {
@@ -233,6 +250,9 @@ fn pages(from: u64, to: u64) -> impl Iterator<Item = (u64, u64, u64)> {
 
 /// Copies as much as fits.
 fn copy(to: &mut [u8], at: u64, from: &[u8]) {
-    let place = to.iter_mut().skip(at as usize);
-    place.zip(from).for_each(|(to, from)| *to = *from);
+    let place = to.get_mut(at as usize..).unwrap_or_default();
+    let len = place.len().min(from.len());
+    if let (Some(place), Some(from)) = (place.get_mut(..len), from.get(..len)) {
+        place.copy_from_slice(from);
+    }
 }

@@ -24,7 +24,7 @@ use std::{
 pub use faults::{DiskFault, DiskOp, FaultPlan};
 
 use self::{
-    faults::{Dice, Faults},
+    faults::{Dice, Faults, drawn_names},
     file::MemFile,
     names::{Entry, Names},
     state::State,
@@ -60,6 +60,12 @@ impl MemDisk {
     /// Has every sync take this long by that clock.
     pub fn slow_syncs(&self, clock: Arc<ManualClock>, ms: i64) {
         self.state().slow = Some((clock, ms));
+    }
+
+    /// Has a loss of power leave changes of names, and the lengths of new files, in the order in which
+    /// they were made, as a file system with a journal does. Else it leaves any.
+    pub fn keep_order_of_names(&self, keeps_order: bool) {
+        self.state().keeps_order = keeps_order;
     }
 
     /// Follows a plan from now on, instead of the one before.
@@ -116,21 +122,25 @@ impl MemDisk {
     /// The disk after a loss of power: the one that the plan brought about, or else one now, which
     /// leaves what was synced and nothing else.
     pub fn crash(&self) -> Self {
-        if let Some(lost) = self.state().lost.clone() {
-            return Self::of(lost);
+        let state = self.state();
+        if let Some(lost) = &state.lost {
+            return Self::of(lost.clone(), state.keeps_order);
         }
+        drop(state);
         self.crash_keeping(|_, _| false)
     }
 
     /// As [`crash`](Self::crash), but the system had written something back by itself: those sectors
     /// for which `kept`, given the file and the sector's first byte, says so.
     pub fn crash_keeping(&self, kept: impl FnMut(&Path, u64) -> bool) -> Self {
-        Self::of(self.state().after_loss(|_| false, kept))
+        let state = self.state();
+        Self::of(state.after_loss(|_| false, kept), state.keeps_order)
     }
 
     /// As [`crash`](Self::crash), with names, pages and parts of pages kept or not as `seed` has it.
     pub fn crash_seeded(&self, seed: u64) -> Self {
-        Self::of(self.state().after_drawn_loss(&mut Dice::new(seed)))
+        let state = self.state();
+        Self::of(state.after_drawn_loss(&mut Dice::new(seed)), state.keeps_order)
     }
 
     /// The disk as another process finds it when this one is killed: with all that was seen, and all
@@ -139,13 +149,14 @@ impl MemDisk {
     pub fn kill(&self) -> Self {
         let mut state = self.state();
         let names = state.names.copy();
-        let (free_bytes, lost) = (state.free_bytes, state.lost.clone());
-        let faults = std::mem::take(&mut state.faults);
-        Self(Arc::new(Mutex::new(State { names, free_bytes, lost, faults, ..State::default() })))
+        let (free_bytes, keeps_order) = (state.free_bytes, state.keeps_order);
+        let (lost, faults) = (state.lost.clone(), std::mem::take(&mut state.faults));
+        let after = State { names, free_bytes, keeps_order, lost, faults, ..State::default() };
+        Self(Arc::new(Mutex::new(after)))
     }
 
-    fn of(names: BTreeMap<PathBuf, Entry>) -> Self {
-        let state = State { names: Names::durable(names), ..State::default() };
+    fn of(names: BTreeMap<PathBuf, Entry>, keeps_order: bool) -> Self {
+        let state = State { names: Names::durable(names), keeps_order, ..State::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -197,7 +208,8 @@ impl MemDisk {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             let zeros = vec![0; len as usize];
-            let file = MemFile::new(zeros.clone(), if is_full { zeros } else { Vec::new() });
+            let has_len = is_full || state.keeps_order;
+            let file = MemFile::new(zeros.clone(), if has_len { zeros } else { Vec::new() });
             if is_full {
                 state.begin_sync()?;
                 state.take_room(&file, len)?;
@@ -208,7 +220,12 @@ impl MemDisk {
             }
             Ok(file)
         };
-        let part = |state: &mut State, fault| state.create_in_part(path, len, fault);
+        let part = |state: &mut State, fault| {
+            // Whoever lives on removes it.
+            if fault == DiskFault::PowerLoss {
+                state.create_in_part(path, len, is_full);
+            }
+        };
         if is_full {
             self.create_dir(folder(path))?;
         }
@@ -253,6 +270,14 @@ impl Disk for MemDisk {
             Ok(())
         };
         self.run(DiskOp::Clear, whole, |_, _| ())
+    }
+
+    fn rewrite(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {
+        let whole = |state: &mut State| {
+            state.file(path)?.dirty(at, len);
+            Ok(())
+        };
+        self.run(DiskOp::Write, whole, |_, _| ())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
@@ -330,15 +355,20 @@ impl Disk for MemDisk {
             }
             Ok(())
         };
-        self.run(DiskOp::CreateDir, whole, |state, _| drop(state.names.add_dirs(Some(dir))))
+        let part = |state: &mut State, fault| {
+            if fault == DiskFault::PowerLoss {
+                state.names.add_dirs(Some(dir));
+            }
+        };
+        self.run(DiskOp::CreateDir, whole, part)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let whole =
             |state: &mut State| state.begin_sync().map(|()| state.names.sync(dir, |_| true));
         let part = |state: &mut State, _| {
-            let State { names, faults, .. } = state;
-            names.sync(dir, |_| faults.dice.coin());
+            let State { names, faults, keeps_order, .. } = state;
+            names.sync(dir, drawn_names(&mut faults.dice, *keeps_order));
         };
         self.run(DiskOp::SyncDir, whole, part)
     }

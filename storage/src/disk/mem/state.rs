@@ -21,6 +21,7 @@ pub(super) struct State {
     pub(super) locked: BTreeSet<PathBuf>,
     pub(super) free_bytes: Option<u64>,
     pub(super) fails_to_sync: bool,
+    pub(super) keeps_order: bool,
     /// Is moved on by every sync.
     pub(super) slow: Option<(Arc<ManualClock>, i64)>,
     pub(super) faults: Faults,
@@ -37,11 +38,11 @@ impl State {
         }
     }
 
-    /// A file of some length, of which nothing is on the disk yet; whoever lives on removes it.
-    pub(super) fn create_in_part(&mut self, path: &Path, len: u64, fault: DiskFault) {
-        let is_left = fault == DiskFault::PowerLoss && self.faults.dice.coin();
-        if is_left && self.names.get(path).is_none() {
-            let len = self.faults.dice.torn(len as usize);
+    /// A file of some length, of which nothing is on the disk yet.
+    pub(super) fn create_in_part(&mut self, path: &Path, len: u64, is_full: bool) {
+        if self.faults.dice.coin() && self.names.get(path).is_none() {
+            // Where blocks cannot be reserved, zeros are written; else a length is there or not.
+            let len = if is_full { self.faults.dice.torn(len as usize) } else { 0 };
             self.names.set(path, Entry::File(MemFile::new(vec![0; len], Vec::new())));
         }
     }
@@ -109,7 +110,7 @@ impl State {
 
     pub(super) fn after_drawn_loss(&self, dice: &mut Dice) -> BTreeMap<PathBuf, Entry> {
         let mut others = Dice::new(dice.below(u64::MAX));
-        self.after_loss(drawn_names(dice), drawn_sectors(&mut others))
+        self.after_loss(drawn_names(dice, self.keeps_order), drawn_sectors(&mut others))
     }
 
     /// Names and files as they are found after a loss of power.
