@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::{
-    FlushConfig, GroupConfig, IdentityConfig, LoadError, Loaded, LogConfig, NetworkConfig,
-    PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig, Surroundings,
-    TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged,
-    schema::Schema, surroundings::HomeFrom, values::int,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
+    NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
+    Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer,
+    merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -39,6 +39,8 @@ pub struct BrokerConfig {
     pub retention: RetentionConfig,
     /// When the log is flushed.
     pub flush: FlushConfig,
+    /// The index of keys.
+    pub index: IndexConfig,
     /// How topics come to be.
     pub topics: TopicConfig,
     /// Consumer groups and clients.
@@ -88,6 +90,7 @@ impl BrokerConfig {
             store: all.view()?,
             retention: all.view()?,
             flush: all.view()?,
+            index: all.view()?,
             topics: all.view()?,
             groups: all.view()?,
             pull: all.view()?,
@@ -111,6 +114,16 @@ impl BrokerConfig {
             let other = all.origin("listenPort");
             let reason = format!("is taken by the broker, whose listenPort is {port} ({other})");
             return Err(all.wrong("namesrvListenPort", reason));
+        }
+        let IndexConfig { max_hash_slot_num: slots, max_index_num: entries, .. } = self.index;
+        let file_bytes = self.index.file_bytes();
+        if file_bytes > i32::MAX as u64 {
+            let reason = format!(
+                "with {slots} slots (maxHashSlotNum) and {entries} entries an index file has \
+                 {file_bytes} bytes, more than {}, which the Java broker takes",
+                i32::MAX
+            );
+            return Err(all.wrong("maxIndexNum", reason));
         }
         let StoreConfig { store_path_root_dir: root, store_path_commit_log: log, .. } = &self.store;
         let read_only = &self.store.read_only_commit_log_store_paths;

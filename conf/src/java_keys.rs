@@ -16,14 +16,13 @@ pub(crate) const OF_NAMESRV: &[KeyList] = &[NAMESRV, SERVER];
 const STORE: KeyList = "
     enableConsumeQueueExt mappedFileSizeConsumeQueueExt bitMapLengthConsumeQueueExt
     mapperFileSizeBatchConsumeQueue flushCommitLogTimed commitIntervalCommitLog
-    commitCommitLogLeastPages commitCommitLogThoroughInterval flushIntervalConsumeQueue
+    commitCommitLogLeastPages commitCommitLogThoroughInterval
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval wakeFlushWhenPutMessage
     wakeCommitWhenPutMessage putMessageTimeout useReentrantLockWhenPutMessage useABSLock
     topicQueueLockNum deleteConsumeQueueFilesInterval destroyMapedFileIntervalForcibly
-    redeleteHangedFileInterval maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
-    messageIndexEnable messageIndexSafe maxHashSlotNum maxIndexNum maxMsgsNumBatch
-    defaultQueryMaxNum indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
-    flushDelayOffsetInterval enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
+    redeleteHangedFileInterval maxFilterMessageSize travelCqFileNumWhenGetMessage
+    pullBatchMaxMessageCount indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
+    enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable
     debugLockEnable enableLmq enableMultiDispatch maxLmqConsumeQueueNum transRocksDBEnable

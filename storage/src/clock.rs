@@ -6,16 +6,21 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use chrono::{TimeZone, Timelike};
+use chrono::{DateTime, Local, TimeZone};
 
 /// Where timestamps come from.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970, UTC.
     fn now_ms(&self) -> i64;
 
-    /// The hour of the day where the broker runs, 0 to 23; UTC unless the clock knows better.
+    /// What local clocks show then, as milliseconds since 1970 on them; UTC, if nobody knows better.
+    fn local_ms(&self) -> i64 {
+        self.now_ms()
+    }
+
+    /// The hour of the day that they show, 0 to 23.
     fn local_hour(&self) -> u8 {
-        (self.now_ms().div_euclid(3_600_000)).rem_euclid(24) as u8
+        self.local_ms().div_euclid(3_600_000).rem_euclid(24) as u8
     }
 }
 
@@ -29,9 +34,11 @@ impl Clock for SystemClock {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
 
-    fn local_hour(&self) -> u8 {
-        let now = chrono::Local.timestamp_millis_opt(self.now_ms()).single();
-        now.map_or(0, |now| now.hour() as u8)
+    fn local_ms(&self) -> i64 {
+        let now = self.now_ms();
+        let utc = DateTime::from_timestamp_millis(now).unwrap_or_default();
+        let zone = Local.offset_from_utc_datetime(&utc.naive_utc());
+        now + i64::from(zone.local_minus_utc()) * 1000
     }
 }
 

@@ -66,6 +66,8 @@ impl Rig {
             "mappedFileSizeCommitLog=8192",
             "mappedFileSizeConsumeQueue=200",
             "maxMessageSize=1000",
+            "maxHashSlotNum=100",
+            "maxIndexNum=100",
             "flushDiskType=ASYNC_FLUSH",
             "cleanResourceInterval=5",
             "deleteCommitLogFilesInterval=0",
@@ -160,7 +162,8 @@ impl Rig {
     /// The numbers of all messages that a consumer gets who begins at offset 0.
     pub async fn read(&self, queue: &MessageQueue) -> Vec<usize> {
         let slot = self.slot(queue);
-        eventually("the index", async || slot.range().1 == slot.next_offset()).await;
+        eventually("the index", async || slot.range().unwrap().1 == slot.next_offset().unwrap())
+            .await;
         let consumer = self.client.pull_consumer("readers");
         let (mut numbers, mut next) = (Vec::new(), 0);
         loop {

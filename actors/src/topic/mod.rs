@@ -31,7 +31,5 @@ pub use held_pulls::HeldPull;
 pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue, TrimQueue};
 pub use queues::Queues;
 pub use retention::TopicRetention;
-pub use topics::{
-    AllTopics, CreateTopic, Recovered, RemoveTopic, Topics, TopicsParts, UpdateTopic,
-};
+pub use topics::{AllTopics, CreateTopic, RemoveTopic, Topics, TopicsParts, UpdateTopic};
 pub use view::{QueueAdvanced, QueueSlot, TopicTable, TopicView};

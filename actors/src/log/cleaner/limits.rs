@@ -72,10 +72,7 @@ impl Limits {
 
 /// The indexes of the topic's queues that hold messages.
 fn views(topic: &TopicView, queues: &Queues) -> Vec<(QueueId, ConsumeQueueView)> {
-    let holds = topic.queues.iter().filter(|slot| {
-        let (min, max) = slot.range();
-        min < max
-    });
+    let holds = topic.queues.iter().filter(|slot| slot.range().is_ok_and(|(min, max)| min < max));
     holds.filter_map(|slot| Some((QueueId(slot.queue_id), (*queues.view(slot)?).clone()))).collect()
 }
 
@@ -84,5 +81,8 @@ fn views(topic: &TopicView, queues: &Queues) -> Vec<(QueueId, ConsumeQueueView)>
 pub fn is_wanted(topics: &TopicTable, entry: &DispatchEntry<'_>) -> bool {
     let topic = topics.get(entry.topic);
     let slot = topic.as_ref().and_then(|topic| topic.queue(entry.queue_id));
-    slot.is_none_or(|slot| !slot.is_alive() || entry.queue_offset.0 >= slot.range().0)
+    slot.is_none_or(|slot| {
+        let begin = slot.range().ok().map(|(min, _)| min);
+        !slot.is_alive() || begin.is_none_or(|begin| entry.queue_offset.0 >= begin)
+    })
 }

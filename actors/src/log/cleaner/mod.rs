@@ -22,7 +22,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actix::{AsyncContext, Message, SpawnHandle};
 use gantry_storage::{
-    Clock, CommitLog, Disk, DispatchEntry, PhysicalOffset, QueueId, QueueOffset,
+    Clock, CommitLog, Disk, DispatchEntry, Index, PhysicalOffset, QueueId, QueueOffset,
     retention::{
         Decision, DiskLimit, DiskUse, Evidence, Removal, RetentionPolicy, wanted::WantedFrom,
     },
@@ -80,6 +80,8 @@ pub struct CleanerParts {
     pub topics: Arc<TopicTable>,
     /// Reads queues that nobody has open.
     pub queues: Arc<Queues>,
+    /// The key index, if there is one.
+    pub index: Option<Index>,
     /// What groups have consumed.
     pub offsets: OffsetView,
     /// What goes when.
@@ -185,6 +187,7 @@ impl Cleaner {
         if log_min > self.trimmed_to {
             self.untrimmed = self.slots();
             self.trimmed_to = log_min;
+            self.trim_index(log_min);
         }
         if self.untrimmed.is_empty() { Next::Round } else { Next::Queues }
     }
@@ -208,7 +211,7 @@ impl Cleaner {
             ordered: self.ordered_rounds > 0,
             files: &files,
             log_disks: &log_disks,
-            queue_disk: &disk_use(parts.queues.config.dir.clone()),
+            queue_disk: &disk_use(parts.queues.store.config().queues.dir.clone()),
             refuses: self.refuses,
             keep_from: unconsumed.map_or(dispatched, |needed| needed.place.min(dispatched)),
             wanted_from,
@@ -279,6 +282,16 @@ impl Cleaner {
         self.refuses = limit.is_some();
     }
 
+    fn trim_index(&self, log_min: PhysicalOffset) {
+        let parts = &self.parts;
+        let Some(index) = &parts.index else { return };
+        match index.trim_before(&*parts.disk, log_min) {
+            Ok(0) => {}
+            Ok(files) => info!(parts.log_to, "files of the key index removed"; "files" => files),
+            Err(e) => warn!(parts.log_to, "key index cannot be trimmed"; "error" => %e),
+        }
+    }
+
     /// Every queue of every topic.
     fn slots(&self) -> Vec<Arc<QueueSlot>> {
         let topics = self.parts.topics.all();
@@ -301,13 +314,14 @@ impl Cleaner {
             actor.do_send(TrimQueue { log_min, min });
             return;
         }
-        let (first, end) = slot.range();
-        if first >= end {
-            return;
-        }
         let (parts, queue) = (&self.parts, (&*slot.topic, QueueId(slot.queue_id)));
-        match trim_unopened(&*parts.disk, &parts.queues.config, queue, (log_min, min)) {
-            Ok(begin) => begin.into_iter().for_each(|begin| slot.raise_recovered_min(begin.0)),
+        match trim_unopened(
+            &*parts.disk,
+            &parts.queues.store.config().queues,
+            queue,
+            (log_min, min),
+        ) {
+            Ok(begin) => begin.into_iter().for_each(|begin| slot.raise_settled_min(begin.0)),
             Err(e) => warn!(parts.log_to, "queue cannot be trimmed"; "topic" => &*slot.topic,
                 "queue" => slot.queue_id, "error" => %e),
         }
@@ -372,7 +386,7 @@ impl Receive<CleanUnusedTopics> for Cleaner {
         let Self { parts, .. } = self;
         Reply::Now(unused::remove(
             &*parts.disk,
-            &parts.queues.config.dir,
+            &parts.queues.store.config().queues.dir,
             &parts.topics,
             &parts.log_to,
         ))

@@ -111,7 +111,8 @@ fn needed_by(progress: &Progress, view: &TopicView, queues: &Queues) -> Option<U
     let needed = view.queues.iter().filter_map(|slot| {
         let offset = progress.needs(slot.queue_id);
         // Most queues are consumed to their ends: nothing has to be opened to see that.
-        if offset >= slot.next_offset() {
+        let end = slot.range().map_or(u64::MAX, |(_, max)| slot.next_offset().unwrap_or(max));
+        if offset >= end {
             return None;
         }
         let place = queues.view(slot).map(|index| needed_place(&index, QueueOffset(offset)));
