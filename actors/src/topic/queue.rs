@@ -177,7 +177,7 @@ impl Queue {
     /// Fills the gap before `first` if the log has been read again and has nothing of it: the records
     /// are damaged. Otherwise orders that; whether the gap is filled.
     fn fill_gap(&mut self, batch: &IndexBatch, first: QueueOffset) -> bool {
-        if !batch.again {
+        if batch.log_begin.is_none() {
             self.order_gap();
             return false;
         }
@@ -266,6 +266,7 @@ impl Receive<TrimQueue> for Queue {
         if let Err(e) = trimmed.and_then(|_| self.index.raise_min(order.min)) {
             warn!(self.log, "queue cannot be trimmed"; "error" => %e);
         }
+        self.slot.trimmed();
         Reply::Now(())
     }
 }

@@ -67,6 +67,8 @@ pub trait QueueSource: Send + Sync {
     /// # Errors
     /// Why they cannot be read, in words.
     fn range(&self, slot: &QueueSlot) -> Result<(u64, u64), String>;
+    /// A queue's actor has let it begin later.
+    fn trimmed(&self) {}
     /// Starts the actor of a queue.
     fn start(&self, slot: &Arc<QueueSlot>) -> Addr<Shell<Queue>>;
 }
@@ -206,6 +208,11 @@ impl QueueSlot {
         if let Some((first, end)) = self.settled.get() {
             first.fetch_max(min.min(*end), Ordering::AcqRel);
         }
+    }
+
+    /// Called by the queue's actor when it has let the queue begin later.
+    pub fn trimmed(&self) {
+        self.source.trimmed();
     }
 
     /// The queue's actor, started now if it was not running.

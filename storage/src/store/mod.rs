@@ -336,6 +336,26 @@ impl Store {
         self.queues.view(topic, queue)
     }
 
+    /// Lets a queue that has no owner begin at `min` and at the log's beginning, whichever is later, and
+    /// removes the files before; where it begins then. `None` if it has an owner, who has to do that
+    /// itself and to say so by [`queue_was_trimmed`](Self::queue_was_trimmed), or no files.
+    ///
+    /// # Errors
+    /// If its files cannot be read or removed.
+    pub fn trim_queue(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        min: QueueOffset,
+    ) -> Result<Option<QueueOffset>, QueueError> {
+        self.queues.trim(topic, queue, min)
+    }
+
+    /// The owner of a queue has let it begin later than the log has it.
+    pub fn queue_was_trimmed(&self) {
+        self.queues.was_trimmed();
+    }
+
     /// The topic and its queues have been deleted.
     pub fn forget_queues(&self, topic: &str) {
         self.queues.forget(topic);
@@ -384,7 +404,19 @@ impl Store {
             dispatched: Some(dispatched),
             ..*checkpoint
         };
+        self.write_changed_ends(dispatched.end)?;
         self.write(&mut checkpoint, next)
+    }
+
+    /// Writes the file of ends again if it says what is not true any more.
+    fn write_changed_ends(&self, log_end: PhysicalOffset) -> Result<(), CloseError> {
+        let Some(table) = self.queues.changed_table() else { return Ok(()) };
+        let path = ends::path(&self.config.root);
+        let written = self.disk.write_atomic(&path, &ends::encode(&table, log_end));
+        written.map_err(|e| {
+            self.queues.keep_stale();
+            close_error(&path, e)
+        })
     }
 
     fn write(&self, checkpoint: &mut Checkpoint, next: Checkpoint) -> Result<(), CloseError> {
@@ -432,7 +464,7 @@ impl Store {
             return Err(CloseError::Undispatched { dispatched, end });
         }
         let ends = ends::path(&self.config.root);
-        let table = ends::encode(&self.queues.ends_table(), (self.log.min_offset(), end));
+        let table = ends::encode(&self.queues.ends_table(), end);
         self.disk.write_atomic(&ends, &table).map_err(|e| close_error(&ends, e))?;
         let abort = self.config.abort();
         let removed = self.disk.remove(&abort).and_then(|()| self.disk.sync_dir(&self.config.root));

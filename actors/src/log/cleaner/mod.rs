@@ -26,7 +26,6 @@ use gantry_storage::{
     retention::{
         Decision, DiskLimit, DiskUse, Evidence, Removal, RetentionPolicy, wanted::WantedFrom,
     },
-    trim_unopened,
 };
 use gantry_supervisor::{ContextExt, Ctx, Health, Logic, Receive, Reply};
 use slog::{Logger, error, info, warn};
@@ -314,13 +313,8 @@ impl Cleaner {
             actor.do_send(TrimQueue { log_min, min });
             return;
         }
-        let (parts, queue) = (&self.parts, (&*slot.topic, QueueId(slot.queue_id)));
-        match trim_unopened(
-            &*parts.disk,
-            &parts.queues.store.config().queues,
-            queue,
-            (log_min, min),
-        ) {
+        let parts = &self.parts;
+        match parts.queues.store.trim_queue(&slot.topic, QueueId(slot.queue_id), min) {
             Ok(begin) => begin.into_iter().for_each(|begin| slot.raise_settled_min(begin.0)),
             Err(e) => warn!(parts.log_to, "queue cannot be trimmed"; "topic" => &*slot.topic,
                 "queue" => slot.queue_id, "error" => %e),
@@ -384,11 +378,6 @@ impl Receive<CleanUnusedTopics> for Cleaner {
         _: &mut Ctx<Self>,
     ) -> Reply<Result<Vec<String>, String>> {
         let Self { parts, .. } = self;
-        Reply::Now(unused::remove(
-            &*parts.disk,
-            &parts.queues.store.config().queues.dir,
-            &parts.topics,
-            &parts.log_to,
-        ))
+        Reply::Now(unused::remove(&*parts.disk, &parts.queues.store, &parts.topics, &parts.log_to))
     }
 }
