@@ -227,7 +227,7 @@ fn readers_see_whole_chains_while_the_writer_writes() {
         let (index, log, indexed) =
             (world.index.clone(), world.store.log().clone(), indexed.clone());
         let all: Vec<u64> = sent.iter().copied().step_by(2).collect();
-        thread::spawn(move || {
+        let watch = move || {
             loop {
                 let least = indexed.load(Ordering::Acquire).div_ceil(2);
                 let query = KeyQuery {
@@ -246,7 +246,8 @@ fn readers_see_whole_chains_while_the_writer_writes() {
                     return;
                 }
             }
-        })
+        };
+        thread::Builder::new().name("reader".into()).spawn(watch).unwrap()
     };
     for n in 1..=MESSAGES {
         world.writer.advance(PhysicalOffset(u64::MAX), 1).unwrap();

@@ -125,7 +125,7 @@ impl World {
 
     /// Dies as a process that is killed.
     pub fn kill(self) -> MemDisk {
-        self.disk.clone()
+        self.disk
     }
 
     /// What a loss of power leaves: pages that were not synced as `kept` says.
