@@ -280,11 +280,14 @@ impl IndexFile {
         self.end_timestamp.store(timestamp, Ordering::Release);
     }
 
-    /// Writes the header into the file.
+    /// Writes the header into the file, where it says something else: a file that nobody has put
+    /// anything into need not have its blocks.
     pub(super) fn write_header(&self) {
         for (at, word) in (0..HEADER_BYTES).step_by(4).zip(self.header().encode().chunks_exact(4)) {
             let word = word.first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
-            self.words.store(at, word);
+            if self.words.load(at) != Some(word) {
+                self.words.store(at, word);
+            }
         }
     }
 

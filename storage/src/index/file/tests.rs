@@ -80,6 +80,19 @@ fn cutting_makes_slots_and_links_from_the_entries() {
 }
 
 #[test]
+fn a_slot_whose_entries_were_cut_leads_nowhere() {
+    let file = create(&MemDisk::new(), 1, None);
+    (1..5).for_each(|n| file.put(n, PhysicalOffset(n.into()), 1000));
+    file.cut(2, |_| None);
+    for hash in 2..5 {
+        assert_eq!(file.words.load(LAYOUT.slot_at(LAYOUT.slot_of(hash))), Some(0), "{hash}");
+    }
+    file.put(2, PhysicalOffset(9), 2000);
+    assert_eq!(file.entry(2).unwrap().previous, 0);
+    assert_eq!((hits(&file, 1, 0), hits(&file, 2, 0)), (vec![(1, 1000)], vec![(9, 2000)]));
+}
+
+#[test]
 fn entries_that_cannot_be_end_a_file() {
     let disk = MemDisk::new();
     let file = create(&disk, 1, None);
