@@ -101,6 +101,9 @@ pub struct FlushConfig {
     /// Unsynced pages of 4 KiB that are worth a sync.
     #[serde(deserialize_with = "int::<0, 1_000_000, _, _>")]
     pub flush_commit_log_least_pages: u64,
+    /// Time between checkpoints.
+    #[serde(deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub flush_interval_consume_queue: Duration,
     /// Time after which even fewer are synced.
     #[serde(deserialize_with = "millis::<0, 3_600_000, _>")]
     pub flush_commit_log_thorough_interval: Duration,
@@ -193,6 +196,8 @@ pub struct PullConfig {
     pub access_message_in_memory_max_ratio: u64,
     /// SQL92 conditions.
     pub enable_property_filter: bool,
+    /// Consumers are led past damaged messages.
+    pub skip_damaged_messages: bool,
 }
 
 /// Transactions.

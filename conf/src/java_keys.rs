@@ -16,7 +16,7 @@ pub(crate) const OF_NAMESRV: &[KeyList] = &[NAMESRV, SERVER];
 const STORE: KeyList = "
     enableConsumeQueueExt mappedFileSizeConsumeQueueExt bitMapLengthConsumeQueueExt
     mapperFileSizeBatchConsumeQueue flushCommitLogTimed commitIntervalCommitLog
-    commitCommitLogLeastPages commitCommitLogThoroughInterval flushIntervalConsumeQueue
+    commitCommitLogLeastPages commitCommitLogThoroughInterval
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval wakeFlushWhenPutMessage
     wakeCommitWhenPutMessage putMessageTimeout useReentrantLockWhenPutMessage useABSLock
     topicQueueLockNum deleteWhen fileReservedTime cleanResourceInterval

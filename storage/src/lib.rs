@@ -46,6 +46,7 @@ mod reader;
 mod segment;
 mod store;
 
+pub use checkpoint::DispatchMark;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{
     AppendError, Appended, CommitLog, FlushError, LogConfig, LogFlusher, LogTail, WrongSegment,
@@ -54,8 +55,8 @@ pub use commit_log::{
 pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
 };
-pub use disk::{Disk, MemDisk, RealDisk, StoreLock};
-pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};
+pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, StoreLock};
+pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
 pub use index::{
     AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,
     IndexWriter, KeyQuery, QueryKey, find_by_key, layout::IndexLayout,
@@ -63,7 +64,8 @@ pub use index::{
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
-    Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull,
+    Boundary, Damage, EntryFilter, PullLimits, PullOutcome, PullStatus, is_cold, offset_by_time,
+    pull,
 };
 pub use segment::{Segment, SegmentSlice, SegmentWriter, Words};
-pub use store::{CloseError, OpenError, RecoveredQueue, Report, Store, StoreConfig};
+pub use store::{CloseError, OpenError, QueueName, Report, Store, StoreConfig};

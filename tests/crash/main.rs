@@ -8,6 +8,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod damaged;
 mod delayed;
 mod keys;
 mod killed;

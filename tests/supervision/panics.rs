@@ -85,7 +85,7 @@ fn a_topic_keeps_its_queues_and_takes_orders() {
         create_topic(&rig.client, &broker, TOPIC, QUEUES + 1).await;
         let producer = rig.client.producer("more");
         for (queue_id, queue) in (0..).zip(rig.queues().await) {
-            let end = slot(rig, queue_id).range().1 as i64;
+            let end = slot(rig, queue_id).range().unwrap().1 as i64;
             let message = gantry_client::Message::new(TOPIC, "one more");
             let receipt = producer.send_to(&queue, &message).await.unwrap();
             assert_eq!(receipt.queue_offset, end, "{queue:?}");

@@ -10,6 +10,7 @@
 //! Owns: the batch that is being gathered, the batches under way, a cache of the topic used last.
 //! Must not: block, wait, or keep state that another connection would need.
 
+mod cold;
 mod lookup;
 mod properties;
 mod pull;
@@ -23,7 +24,9 @@ use std::sync::Arc;
 
 use actix::Recipient;
 use gantry_codec::{Command, body::SubscriptionData, request_code as rq};
+use gantry_storage::PullOutcome;
 
+pub use cold::{ColdReader, ColdReaders};
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};
 
@@ -41,6 +44,8 @@ pub enum SessionEvent {
     Appended(Box<SendBatch>),
     /// A held pull is due.
     PullDue(Box<PullRequest>),
+    /// A pull was read by a [`ColdReader`]; nothing if that failed.
+    PullRead(Box<PullRequest>, Option<Box<PullOutcome>>),
 }
 
 /// See the module's text.
@@ -122,7 +127,7 @@ impl Service for Session {
             | rq::GET_MIN_OFFSET
             | rq::SEARCH_OFFSET_BY_TIMESTAMP
             | rq::GET_EARLIEST_MSG_STORETIME
-            | rq::VIEW_MESSAGE_BY_ID => Outcome::Reply(lookup::answer(&self.shared, &cmd)),
+            | rq::VIEW_MESSAGE_BY_ID => lookup::answer(&self.shared, cmd),
             rq::QUERY_MESSAGE => query::query(&self.shared, cmd),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
@@ -139,7 +144,10 @@ impl Service for Session {
     fn event(&mut self, event: SessionEvent, _: &ConnectionHandle, out: &mut Outbox) {
         match event {
             SessionEvent::Appended(batch) => self.appended(batch, out),
-            SessionEvent::PullDue(request) => self.pull_due(&request, out),
+            SessionEvent::PullDue(request) => self.pull_due(request, out),
+            SessionEvent::PullRead(request, found) => {
+                self.pull_read(&request, found.as_deref(), out);
+            }
         }
     }
 

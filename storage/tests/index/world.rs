@@ -4,9 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use gantry_codec::{Record, properties, record, record::sys_flag};
 use gantry_storage::{
-    AppendError, Disk, Index, IndexConfig, IndexError, IndexLayout, IndexReport, IndexWriter,
-    KeyQuery, LogTail, ManualClock, MemDisk, PhysicalOffset, QueryKey, Store, StoreConfig,
-    allocate_segment, find_by_key,
+    AppendError, Disk, DispatchMark, Index, IndexConfig, IndexError, IndexLayout, IndexReport,
+    IndexWriter, KeyQuery, LogTail, ManualClock, MemDisk, PhysicalOffset, QueryKey, Store,
+    StoreConfig, allocate_segment, find_by_key,
 };
 
 /// Few slots, so that chains share them, and few entries, so that there are many files.
@@ -118,7 +118,8 @@ impl World {
 
     /// Stops the store in order, and nobody cares about the index.
     pub fn stop_without_index(self) -> MemDisk {
-        self.store.checkpoint(self.store.log().max_offset()).unwrap();
+        let mark = DispatchMark { end: self.store.log().max_offset(), last_record: None };
+        self.store.checkpoint(mark).unwrap();
         self.store.close().unwrap();
         self.disk
     }
