@@ -305,6 +305,15 @@ fn values_that_contradict_each_other() {
 }
 
 #[test]
+fn index_files_are_no_larger_than_java_takes() {
+    let says = error(&set(&["maxIndexNum=107000000"]));
+    assert!(says.starts_with("--set: maxIndexNum = 107000000: "), "{says}");
+    assert!(says.contains("2160000040 bytes, more than 2147483647"), "{says}");
+    let usual = load(&Sources::default(), &bare()).config.index;
+    assert_eq!(usual.file_bytes(), 420_000_040);
+}
+
+#[test]
 fn a_log_file_too_small_for_the_largest_message_is_a_warning() {
     let loaded = load(&set(&["mappedFileSizeCommitLog=1048576"]), &bare());
     let texts: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();

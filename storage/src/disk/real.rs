@@ -1,7 +1,7 @@
 //! The operating system's files.
 //!
 //! A mapped segment keeps no file descriptor, so that a store with very many queues does not need very
-//! many of them. Where the file system cannot reserve or free blocks, zeros are written instead.
+//! many of them. Where the file system cannot reserve or free blocks, what is there or zeros are written instead.
 
 use std::{
     collections::BTreeSet,
@@ -230,9 +230,29 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn reserve(file: &File, at: u64, len: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), at, len) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, at, len),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => rewrite(file, at, len),
         reserved => Ok(reserved?),
     }
+}
+
+/// Writes what is there once more, and zeros where nothing is: then it has its blocks.
+fn rewrite(file: &File, at: u64, len: u64) -> io::Result<()> {
+    let mut piece = vec![0; 1 << 20];
+    let mut done = 0;
+    while done < len {
+        piece.truncate((len - done).min(1 << 20) as usize);
+        let mut have = 0;
+        while let Some(rest) = piece.get_mut(have..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, at + done + have as u64)? {
+                0 => break,
+                read => have += read,
+            }
+        }
+        piece.iter_mut().skip(have).for_each(|byte| *byte = 0);
+        file.write_all_at(&piece, at + done)?;
+        done += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn write_zeros(file: &File, at: u64, len: u64) -> io::Result<()> {
@@ -283,6 +303,21 @@ mod tests {
         RealDisk.clear_from(&sparse, 0).unwrap();
         assert_eq!(fs::metadata(&sparse).unwrap().len(), 1 << 20);
         assert!(RealDisk.create_segment(&full, 0, 1 << 20).is_err(), "it is there");
+    }
+
+    #[test]
+    fn a_file_that_is_written_once_more_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = create(&path).unwrap();
+        file.write_all_at(b"one", 100).unwrap();
+        file.write_all_at(b"two", (1 << 20) + 5).unwrap();
+        let before = fs::read(&path).unwrap();
+        rewrite(&file, 101, (1 << 20) + 4096).unwrap();
+        let after = fs::read(&path).unwrap();
+        assert_eq!(after.len(), 101 + (1 << 20) + 4096);
+        assert!(after.starts_with(&before) && after[before.len()..].iter().all(|b| *b == 0));
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 > 1 << 20);
     }
 
     #[test]
