@@ -162,3 +162,16 @@ fn damage_in_the_record_that_the_checkpoint_names_spread() {
     assert_eq!(count(&broker), 2);
     assert!(broker.log().damage_at(PhysicalOffset(0)).unwrap().contains("CRC"));
 }
+
+/// The removal of a deleted queue's files was not synced: its messages were there again after a loss of
+/// power.
+#[test]
+fn a_deleted_queue_came_back() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    broker.send("t", 0, b"deleted");
+    broker.checkpoint().unwrap();
+    broker.delete_topic("t");
+    let dir = config().queues.queue_dir("t", gantry_storage::QueueId(0));
+    assert_eq!(disk.crash().list(&dir).unwrap(), []);
+}
