@@ -27,9 +27,12 @@ enum End {
 pub struct Trace {
     /// What was done, a line each.
     pub steps: String,
-    /// The faults that came about; `true` during recovery.
-    pub faults: Vec<(DiskOp, DiskFault, bool)>,
+    /// The faults that came about.
+    pub faults: Vec<Met>,
 }
+
+/// The operation, what happened to it, and whether that was during recovery.
+pub type Met = (DiskOp, DiskFault, bool);
 
 impl Trace {
     fn step(&mut self, what: &str, result: &Result<(), Failure>) {
