@@ -9,8 +9,9 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
-//! | `cold-N` | readers of what may have to come from the disk |
+//! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator; checkpointer; offsets, group table |
+//! | `index` | likewise: the indexer of keys |
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -23,8 +24,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
-    Clock, CloseError, DelayLevels, Disk, JsonFile, OpenError, PhysicalOffset, PullLimits,
-    QueueError, Store, StoreConfig,
+    Clock, CloseError, DelayLevels, Disk, IndexError, JsonFile, OpenError, PhysicalOffset,
+    PullLimits, QueueError, Store, StoreConfig,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -38,6 +39,8 @@ use crate::{
         checkpointer::Checkpointer,
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
         flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
+        indexer::IndexerLink,
+        key_index::{KeyIndex, KeyIndexParts},
         state::LogState,
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
@@ -80,6 +83,9 @@ pub enum BrokerStartError {
     /// A queue that has to be built again cannot be.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// A file of the key index is not as large as configured.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// A file of metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] gantry_storage::JsonFileError),
@@ -112,7 +118,7 @@ pub enum BrokerStartError {
 impl BrokerStartError {
     /// Whether it is the store that cannot be opened (exit code 3).
     pub fn is_store(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Queue(_) | Self::Metadata(_))
+        matches!(self, Self::Store(_) | Self::Queue(_) | Self::Index(_) | Self::Metadata(_))
     }
 }
 
@@ -134,6 +140,8 @@ pub struct Broker {
     pub shared: Arc<Shared>,
     /// The dispatcher, for tests of the supervision.
     pub dispatcher: Addr<Shell<Dispatcher>>,
+    /// The indexer of keys if there is one, likewise.
+    pub indexer: Option<IndexerLink>,
     log: Logger,
 }
 
@@ -226,7 +234,10 @@ impl Start<'_> {
 
         // Before the log's actors, so that queues end after them and have everything.
         let queue_tree = self.tree.pool("queues");
-        let actors = self.start_log(&store, &table, &levels, advertised).await?;
+        let signal = store_signal(&store);
+        let key_index = self.start_index(&store, &signal)?;
+        let indexer = key_index.link();
+        let actors = self.start_log(&store, &table, &levels, advertised, signal, indexer).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
         self.verify_queues(&store, &table)?;
@@ -248,6 +259,7 @@ impl Start<'_> {
             facts,
             control,
             log: store.log().clone(),
+            key_queries: key_index.queries.clone(),
             log_state: actors.state,
             appender: actors.appender,
             credits: Credits::new(self.config.network.memory_budget),
@@ -256,6 +268,7 @@ impl Start<'_> {
             cold: self.start_cold_readers().await?,
             log_to: self.log.clone(),
         });
+        key_index.begin(&self.config.index, &store).await;
         self.open_port("vip", vip, &shared).await?;
         self.open_port("main", Some(acceptor), &shared).await?;
         info!(self.log, "broker serves"; "addr" => %addr, "advertised" => %advertised);
@@ -267,6 +280,7 @@ impl Start<'_> {
             advertised,
             shared,
             dispatcher: actors.dispatcher,
+            indexer: key_index.link(),
             log: self.log.clone(),
         })
     }
@@ -369,25 +383,43 @@ impl Start<'_> {
         if alone { Place::named("log") } else { Place::numbered("io", 0) }
     }
 
+    /// Before the log's actors as well: the indexer stops after them and has everything.
+    fn start_index(
+        &self,
+        store: &Arc<Store>,
+        dispatched: &Arc<DispatchSignal>,
+    ) -> Result<KeyIndex, BrokerStartError> {
+        let parts = KeyIndexParts {
+            tree: self.tree,
+            store,
+            disk: &self.seams.disk,
+            clock: &self.seams.clock,
+            dispatched,
+            log: self.child_log("indexer"),
+        };
+        Ok(KeyIndex::start(&self.config.index, parts)?)
+    }
+
     async fn start_log(
         &self,
         store: &Arc<Store>,
         table: &Arc<TopicTable>,
         levels: &DelayLevels,
         advertised: SocketAddr,
+        signal: Arc<DispatchSignal>,
+        indexer: Option<IndexerLink>,
     ) -> Result<LogActors, BrokerStartError> {
         let tree = self.tree.subtree("log");
         let state = Arc::new(LogState::default());
         fail_stop(&tree, &state);
-        let signal =
-            Arc::new(DispatchSignal::new(store.report().dispatch_from, store.log().max_offset()));
         let dispatcher = {
             let (log, table, levels) = (store.log().clone(), table.clone(), levels.clone());
             let (signal, logger) = (signal.clone(), self.child_log("dispatcher"));
             let spec = ChildSpec::new("dispatcher", Policy::RestartFromDisk, move |incarnation| {
                 let (log, table, levels) = (log.clone(), table.clone(), levels.clone());
-                let (signal, logger) = (signal.clone(), logger.clone());
-                Ok(Dispatcher::new(log, table, levels, signal, incarnation.into(), logger))
+                let (signal, indexer) = (signal.clone(), indexer.clone());
+                let (incarnation, logger) = (incarnation.into(), logger.clone());
+                Ok(Dispatcher::new(log, table, levels, signal, indexer, incarnation, logger))
             });
             tree.spawn(spec.place(dispatch_place()))
         };
@@ -698,6 +730,10 @@ impl Start<'_> {
     ) -> Result<T, BrokerStartError> {
         started.map_err(|reason| BrokerStartError::Actor { actor, reason })
     }
+}
+
+fn store_signal(store: &Store) -> Arc<DispatchSignal> {
+    Arc::new(DispatchSignal::new(store.report().dispatch_from, store.log().max_offset()))
 }
 
 fn dispatch_place() -> Place {

@@ -24,8 +24,7 @@ const STORE: KeyList = "
     redeleteHangedFileInterval deleteFileBatchMax diskMaxUsedSpaceRatio
     diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio cleanFileForciblyEnable
     maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
-    messageIndexEnable messageIndexSafe maxHashSlotNum maxIndexNum maxMsgsNumBatch
-    defaultQueryMaxNum indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
+    indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
     flushDelayOffsetInterval enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable

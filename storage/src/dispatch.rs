@@ -93,28 +93,23 @@ pub struct BadRecord {
     pub error: RecordError,
 }
 
-/// Goes through the log from an offset to its published end, piece by piece.
-pub struct DispatchReader {
-    log: CommitLog,
-    position: PhysicalOffset,
-    last_record: Option<PhysicalOffset>,
-}
+/// Goes through the log for the queues, from an offset to its published end, piece by piece.
+pub struct DispatchReader(LogReader);
 
 impl DispatchReader {
     /// A reader that begins at `from`, or where the log begins if that is gone.
     pub fn new(log: CommitLog, from: PhysicalOffset) -> Self {
-        let position = from.max(log.min_offset());
-        Self { log, position, last_record: None }
-    }
-
-    /// What has been read, to be written down as dispatched.
-    pub fn mark(&self) -> DispatchMark {
-        DispatchMark { end: self.position, last_record: self.last_record }
+        Self(LogReader::new(log, from))
     }
 
     /// Where the next record starts; the log's end when all has been read.
     pub fn position(&self) -> PhysicalOffset {
-        self.position
+        self.0.position()
+    }
+
+    /// What has been read, to be written down as dispatched.
+    pub fn mark(&self) -> DispatchMark {
+        DispatchMark { end: self.0.position, last_record: self.0.last_record }
     }
 
     /// Gives `f` up to `max` entries, in order; how many.
@@ -126,10 +121,52 @@ impl DispatchReader {
         max: usize,
         mut f: impl FnMut(&DispatchEntry<'_>),
     ) -> Result<usize, BadRecord> {
+        let end = PhysicalOffset(u64::MAX);
+        self.0.read(max, end, |head, bytes, offset| entry(head, bytes, offset).map(|e| f(&e)))
+    }
+}
+
+/// Goes through the log for whoever makes something of each record.
+pub(crate) struct LogReader {
+    log: CommitLog,
+    position: PhysicalOffset,
+    /// Where the last record that could be read starts.
+    last_record: Option<PhysicalOffset>,
+}
+
+impl LogReader {
+    /// A reader that begins at `from`, or where the log begins if that is gone.
+    pub(crate) fn new(log: CommitLog, from: PhysicalOffset) -> Self {
+        let position = from.max(log.min_offset());
+        Self { log, position, last_record: None }
+    }
+
+    /// Where the next record starts.
+    pub(crate) fn position(&self) -> PhysicalOffset {
+        self.position
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> &CommitLog {
+        &self.log
+    }
+
+    /// Gives `f` up to `max` records that start before `end`, in order, with the bytes that begin with
+    /// the record; how many.
+    ///
+    /// # Errors
+    /// At a record that cannot be read, which `f` may say too, having gone past it.
+    pub(crate) fn read(
+        &mut self,
+        max: usize,
+        end: PhysicalOffset,
+        mut f: impl FnMut(&RecordHead, &[u8], PhysicalOffset) -> Result<(), RecordError>,
+    ) -> Result<usize, BadRecord> {
         let mut count = 0;
-        while count < max && self.position < self.log.max_offset() {
+        while count < max && self.position < self.log.max_offset().min(end) {
             let from = self.position;
-            let run = self.log.with_rest(from, |bytes| read_run(bytes, from, max - count, &mut f));
+            let run =
+                self.log.with_rest(from, |bytes| read_run(bytes, from, max - count, end, &mut f));
             let Some(run) = run else {
                 // The file is gone: what removes old files has overtaken this reader.
                 self.position = from.max(self.log.min_offset());
@@ -169,26 +206,28 @@ enum End {
     NextFile,
 }
 
-/// The records at the start of `bytes`, which reach to the end of what can be read of their file.
+/// The records at the start of `bytes`, which reach to the end of what can be read of their file, as far
+/// as they start before `end`.
 fn read_run(
     bytes: &[u8],
     from: PhysicalOffset,
     max: usize,
-    f: &mut impl FnMut(&DispatchEntry<'_>),
+    end: PhysicalOffset,
+    f: &mut impl FnMut(&RecordHead, &[u8], PhysicalOffset) -> Result<(), RecordError>,
 ) -> Run {
     let mut run = Run { count: 0, last_record: None, end: End::At(from), bad: None };
     let (mut offset, mut rest) = (from, bytes);
     while run.count < max
+        && offset < end
         && let Some((len, magic)) = record::record_len(rest)
     {
         if magic == BLANK_MAGIC {
             run.end = End::NextFile;
             return run;
         }
-        let read = record::decode_head(rest).and_then(|head| entry(&head, rest, offset));
+        let read = record::decode_head(rest).and_then(|head| f(&head, rest, offset));
         let behind = match read {
-            Ok(entry) => {
-                f(&entry);
+            Ok(()) => {
                 run.last_record = Some(offset);
                 run.count += 1;
                 rest.get(len..).map(|behind| (offset.plus(len as u64), behind))

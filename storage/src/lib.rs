@@ -13,6 +13,8 @@
 //! | [`QueueFlusher`] | whoever may wait for a disk | syncs it |
 //! | [`ConsumeQueueView`] | everybody | reads it |
 //! | [`DispatchReader`] | one dispatcher | goes through the log for the queues |
+//! | [`IndexWriter`] | one indexer | goes through the log for the key index |
+//! | [`Index`], [`find_by_key`] | whoever may wait for a disk | look messages up by key |
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
 //!
@@ -37,6 +39,7 @@ mod commit_log;
 mod consume_queue;
 mod disk;
 mod dispatch;
+pub mod index;
 mod json_file;
 mod offset;
 mod reader;
@@ -54,11 +57,15 @@ pub use consume_queue::{
 };
 pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, StoreLock};
 pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
+pub use index::{
+    AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,
+    IndexWriter, KeyQuery, QueryKey, find_by_key, layout::IndexLayout,
+};
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
     Boundary, Damage, EntryFilter, PullLimits, PullOutcome, PullStatus, is_cold, offset_by_time,
     pull,
 };
-pub use segment::{Segment, SegmentSlice, SegmentWriter};
+pub use segment::{Segment, SegmentSlice, SegmentWriter, Words};
 pub use store::{CloseError, OpenError, QueueName, Report, Store, StoreConfig};

@@ -10,6 +10,7 @@ mod harness;
 
 mod damaged;
 mod delayed;
+mod keys;
 mod killed;
 mod stopped;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry::{
-    log::dispatcher,
+    log::{dispatcher, indexer},
     topic::{QueueSlot, queue, topic, topics::TopicActor},
 };
 use gantry_client::{PullRequest, PullStatus};
@@ -11,6 +11,7 @@ use gantry_codec::body::ConsumerData;
 use tokio::time::timeout;
 
 use crate::{
+    by_key,
     rig::{HOLD, QUEUES, Rig, TOPIC, with_broker},
     traffic::{PATIENCE, create_topic, eventually},
 };
@@ -56,6 +57,20 @@ fn a_dispatcher_goes_on_where_it_was() {
     with_broker(async |rig| {
         rig.traffic(async || rig.broker.dispatcher.do_send(dispatcher::Panic)).await;
         rig.assert_restarted("log/dispatcher");
+    });
+}
+
+#[test]
+fn an_indexer_goes_on_where_it_was() {
+    with_broker(async |rig| {
+        let indexer = rig.broker.indexer.as_ref().expect("keys are indexed").indexer.clone();
+        rig.traffic(async || indexer.do_send(indexer::Panic)).await;
+        rig.assert_restarted("indexer");
+        let message = gantry_client::Message::new(TOPIC, "the last").with_keys("last");
+        rig.client.producer("more").send(&message).await.unwrap();
+        let broker = rig.broker.addr.to_string();
+        let find = async || by_key::bodies(&rig.client, &broker, TOPIC, "last").await;
+        eventually("the last message by its key", async || find().await == ["the last"]).await;
     });
 }
 

@@ -28,7 +28,10 @@ use gantry_storage::{
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, info};
 
-use super::checkpointer::{Checkpointer, Confirm, Confirmation};
+use super::{
+    checkpointer::{Checkpointer, Confirm, Confirmation},
+    indexer::IndexerLink,
+};
 use crate::topic::{IndexBatch, QueueSlot, TopicTable, TopicView};
 
 /// Entries per round: enough to make the hop cheap, few enough to let the queues run in between.
@@ -124,6 +127,7 @@ pub struct Dispatcher {
     topics: Arc<TopicTable>,
     levels: DelayLevels,
     signal: Arc<DispatchSignal>,
+    indexer: Option<IndexerLink>,
     round: Round,
     restarted: bool,
     log_to: Logger,
@@ -181,19 +185,21 @@ impl Round {
 }
 
 impl Dispatcher {
-    /// A dispatcher that begins where `signal` says its predecessor stopped.
+    /// A dispatcher that begins where `signal` says its predecessor stopped, and wakes `indexer`.
     pub fn new(
         log: CommitLog,
         topics: Arc<TopicTable>,
         levels: DelayLevels,
         signal: Arc<DispatchSignal>,
+        indexer: Option<IndexerLink>,
         incarnation: u64,
         log_to: Logger,
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
         let start_end = signal.start_end;
         let round = Round { number: (incarnation << 40) + 1, start_end, ..Round::default() };
-        Self { log, reader, topics, levels, signal, round, restarted: incarnation > 0, log_to }
+        let restarted = incarnation > 0;
+        Self { log, reader, topics, levels, signal, indexer, round, restarted, log_to }
     }
 
     /// One round; whether there is more to do.
@@ -209,6 +215,9 @@ impl Dispatcher {
             error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
         }
         self.signal.position.store(self.reader.position().0, Ordering::Release);
+        if let Some(indexer) = &self.indexer {
+            indexer.wake();
+        }
         self.reader.position() < self.log.max_offset()
     }
 

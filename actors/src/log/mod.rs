@@ -7,9 +7,11 @@
 //! | [`allocator`] | makes the next file ahead of its need | `files` |
 //! | [`checkpointer`] | brings queues to the disk, writes down how far | `checkpoint` |
 //! | [`dispatcher`] | tells each queue its new entries | `dispatch`, with the queues |
+//! | [`indexer`] | makes the key index behind it | `index` |
+//! | [`key_lookup`] | answers queries by key | `cold` |
 //!
 //! [`batch`] is what travels between connections and the appender; [`state`] says whether the log
-//! takes messages.
+//! takes messages; [`key_index`] starts what the key index needs.
 
 pub mod allocator;
 pub mod appender;
@@ -17,4 +19,7 @@ pub mod batch;
 pub mod checkpointer;
 pub mod dispatcher;
 pub mod flusher;
+pub mod indexer;
+pub mod key_index;
+pub mod key_lookup;
 pub mod state;

@@ -2,7 +2,8 @@
 //!
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
 //! `send` prepares messages and hands one batch per burst to the appender, `pull` reads the
-//! published views and answers from the mapped log, `lookup` answers offset and message queries.
+//! published views and answers from the mapped log, `lookup` answers offset and message queries,
+//! `query` those by key.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
 //!
@@ -13,6 +14,7 @@ mod cold;
 mod lookup;
 mod properties;
 mod pull;
+mod query;
 mod send;
 mod send_back;
 mod shared;
@@ -126,6 +128,7 @@ impl Service for Session {
             | rq::SEARCH_OFFSET_BY_TIMESTAMP
             | rq::GET_EARLIEST_MSG_STORETIME
             | rq::VIEW_MESSAGE_BY_ID => lookup::answer(&self.shared, cmd),
+            rq::QUERY_MESSAGE => query::query(&self.shared, cmd),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),

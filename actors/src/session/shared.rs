@@ -12,7 +12,7 @@ use slog::Logger;
 use super::ColdReaders;
 use crate::{
     group::Control,
-    log::{appender::Appender, state::LogState},
+    log::{appender::Appender, key_lookup::KeyQueries, state::LogState},
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -57,6 +57,8 @@ pub struct Shared {
     pub control: Control,
     /// The log, to read.
     pub log: CommitLog,
+    /// How queries by key are answered.
+    pub key_queries: KeyQueries,
     /// Whether the log takes messages.
     pub log_state: Arc<LogState>,
     /// The log's writer.

@@ -43,6 +43,7 @@ use crate::{
     consume_queue::{ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, QueueError},
     disk::{Disk, StoreLock},
     dispatch::DelayLevels,
+    index::{IndexEvidence, IndexPoint},
     offset::{PhysicalOffset, QueueId, QueueOffset},
 };
 
@@ -84,6 +85,11 @@ impl StoreConfig {
     /// The folder of the metadata.
     pub fn config_dir(&self) -> PathBuf {
         self.root.join("config")
+    }
+
+    /// The folder of the key index.
+    pub fn index_dir(&self) -> PathBuf {
+        self.root.join("index")
     }
 
     fn abort(&self) -> PathBuf {
@@ -364,6 +370,10 @@ impl Store {
             dispatched: Some(dispatched),
             ..*checkpoint
         };
+        self.write(&mut checkpoint, next)
+    }
+
+    fn write(&self, checkpoint: &mut Checkpoint, next: Checkpoint) -> Result<(), CloseError> {
         if next != *checkpoint {
             let path = self.config.checkpoint();
             let written = self.disk.write_atomic(&path, &next.encode());
@@ -371,6 +381,27 @@ impl Store {
             *checkpoint = next;
         }
         Ok(())
+    }
+
+    /// What tells how the key index was left; [`checkpoint_index`](Self::checkpoint_index) changes it.
+    pub fn index_evidence(&self) -> IndexEvidence {
+        let checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let index_msg_timestamp = checkpoint.index_msg_timestamp;
+        IndexEvidence { clean: self.report.clean, point: checkpoint.index, index_msg_timestamp }
+    }
+
+    /// Flushes the log, and writes down up to where the key index is *on disk*: the caller has synced it.
+    /// The log first, or entries could be of records that a crash takes. Java's field gets the time up to
+    /// which a Java broker keeps the index files after a crash of ours. Blocks for some syncs.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_index(&self, point: IndexPoint) -> Result<(), CloseError> {
+        self.log.flusher().sync()?;
+        let mut checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let (index, index_msg_timestamp) = (Some(point), point.end_timestamp);
+        let next = Checkpoint { index, index_msg_timestamp, ..*checkpoint };
+        self.write(&mut checkpoint, next)
     }
 
     /// Marks the store as left in order, if the last [`checkpoint`](Self::checkpoint) covers the whole
