@@ -674,7 +674,7 @@ impl Start<'_> {
             clock: self.seams.clock.clone(),
             disk: self.seams.disk.clone(),
             file: JsonFile::new(store.config().config_dir().join("delayOffset.json")),
-            save_interval: Duration::from_secs(10),
+            save_interval: self.config.topics.flush_delay_offset_interval,
             log_to: self.child_log("schedule"),
         };
         let spec = ChildSpec::new("schedule", Policy::RestartFromDisk, move |_| {

@@ -161,7 +161,7 @@ fn help_names_the_commands() {
     let help = output(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let text = String::from_utf8(help.stdout).unwrap();
-    for command in ["standalone", "namesrv", "broker", "bench"] {
+    for command in ["standalone", "namesrv", "broker", "bench", "store"] {
         assert!(text.contains(command), "{text}");
     }
     assert_eq!(output(&["--version"]).status.code(), Some(0));

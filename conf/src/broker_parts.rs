@@ -152,6 +152,9 @@ pub struct TopicConfig {
     /// Delays of the levels 1, 2, … .
     #[serde(rename = "messageDelayLevel", deserialize_with = "delays")]
     pub message_delays: Vec<Duration>,
+    /// Time between writes of how far they have been delivered.
+    #[serde(deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub flush_delay_offset_interval: Duration,
 }
 
 /// Consumer groups and clients.

@@ -24,8 +24,14 @@ const STORE: KeyList = "
     redeleteHangedFileInterval deleteFileBatchMax diskMaxUsedSpaceRatio
     diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio cleanFileForciblyEnable
     maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
+<<<<<<< HEAD
+    messageIndexEnable messageIndexSafe maxHashSlotNum maxIndexNum maxMsgsNumBatch
+    defaultQueryMaxNum indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
+    enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
+=======
     indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
     flushDelayOffsetInterval enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
+>>>>>>> main
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable
     debugLockEnable enableLmq enableMultiDispatch maxLmqConsumeQueueNum transRocksDBEnable

@@ -163,6 +163,7 @@ fn defaults_are_those_of_the_java_broker() {
         ("defaultTopicQueueNums", "8"),
         ("traceTopicEnable", "false"),
         ("flushConsumerOffsetInterval", "5000"),
+        ("flushDelayOffsetInterval", "10000"),
         ("notifyConsumerIdsChangedEnable", "true"),
         ("channelExpiredTimeout", "120000"),
         ("longPollingEnable", "true"),

@@ -40,6 +40,7 @@ mod consume_queue;
 mod disk;
 mod dispatch;
 pub mod index;
+pub mod inspect;
 mod json_file;
 mod offset;
 mod reader;

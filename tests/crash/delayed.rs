@@ -1,6 +1,7 @@
-//! A delayed message that is pending when the daemon is killed comes when its time has come.
+//! A delayed message that is pending when the daemon is killed comes when its time has come; one whose
+//! delivery was noted before does not come again.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use gantry_client::{
     Client, Message, MessageExt, MessageQueue, PullRequest, PullStatus, WallClock,
@@ -36,6 +37,32 @@ async fn a_pending_delayed_message_survives_a_kill() {
     assert!(first.store_timestamp >= first.born_timestamp + DELAY_MS, "{first:?}");
 
     // A later one follows it directly: the first was not delivered twice.
+    send(&client, "second").await;
+    assert_eq!(next(&client, &queue, 1).await.body, "second");
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_noted_is_not_repeated_after_a_kill() {
+    let home = Home::new();
+    let settings = ["messageDelayLevel=0s", "flushDelayOffsetInterval=20"];
+    let daemon = Daemon::start(&home, &settings);
+    let client = daemon.client();
+    create_topic(&client, &daemon.broker, "reminders", 1).await;
+    let queue = client.routes().get("reminders").await.unwrap().publish[0].clone();
+    send(&client, "first").await;
+    assert_eq!(next(&client, &queue, 0).await.body, "first");
+    let file = home.store("config/delayOffset.json");
+    let noted = || {
+        let offsets: Option<serde_json::Value> =
+            fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        offsets.is_some_and(|offsets| offsets["offsetTable"]["1"] == 1)
+    };
+    eventually("the note of the delivery", async || noted()).await;
+    daemon.kill();
+
+    let daemon = Daemon::start(&home, &settings);
+    let client = daemon.client();
+    eventually("the route", async || client.routes().get("reminders").await.is_ok()).await;
     send(&client, "second").await;
     assert_eq!(next(&client, &queue, 1).await.body, "second");
 }

@@ -10,14 +10,23 @@ mod harness;
 
 mod damaged;
 mod delayed;
+mod growth;
 mod keys;
 mod killed;
+mod progress;
 mod stopped;
 
 use gantry_client::{Client, MessageExt, MessageQueue, PullRequest};
+use gantry_codec::{
+    Command,
+    body::{SubscriptionGroupConfig, to_json},
+    request_code,
+};
 
 /// Small log files, so that every test crosses from one to the next.
 const SMALL_FILES: &str = "mappedFileSizeCommitLog=1048576";
+/// Small files of queues, a hundred entries each.
+const SMALL_QUEUE_FILES: &str = "mappedFileSizeConsumeQueue=2000";
 
 /// Everything that consumers can read in a queue.
 async fn read_all(client: &Client, queue: &MessageQueue) -> Vec<MessageExt> {
@@ -31,4 +40,10 @@ async fn read_all(client: &Client, queue: &MessageQueue) -> Vec<MessageExt> {
         messages.extend(pulled.messages);
     }
     messages
+}
+
+/// Makes a group, or changes it.
+async fn create_group(client: &Client, broker: &str, config: &SubscriptionGroupConfig) {
+    let request = Command::request(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
+    client.remoting().call(broker, request.with_body(to_json(config))).await.unwrap();
 }

@@ -3,14 +3,10 @@
 use std::{cell::RefCell, fs};
 
 use gantry_client::Client;
-use gantry_codec::{
-    Command,
-    body::{SubscriptionGroupConfig, to_json},
-    request_code,
-};
+use gantry_codec::{Command, body::SubscriptionGroupConfig, request_code};
 
 use crate::{
-    SMALL_FILES,
+    SMALL_FILES, create_group,
     harness::{
         daemon::{Daemon, Home},
         traffic::{Ledger, Sender, create_topic, eventually},
@@ -33,7 +29,12 @@ async fn an_orderly_stop_keeps_everything() {
     let ledger = RefCell::new(Ledger::new(queues.clone()));
     Sender::new(&client, 0, 0).run(MESSAGES, &ledger).await.unwrap();
     assert_eq!(ledger.borrow().count() as u64, MESSAGES);
-    create_group(&client, &daemon.broker).await;
+    let config = SubscriptionGroupConfig {
+        group_name: GROUP.to_owned(),
+        retry_max_times: RETRIES,
+        ..SubscriptionGroupConfig::default()
+    };
+    create_group(&client, &daemon.broker, &config).await;
     for (offset, queue) in (100..).zip(&queues) {
         client.commit_offset(GROUP, queue, offset).await.unwrap();
     }
@@ -53,16 +54,6 @@ async fn an_orderly_stop_keeps_everything() {
         assert_eq!(offset, Some(100 + place as i64), "{queue:?}");
     }
     assert_eq!(retries_of(&client, &daemon.broker).await, Some(RETRIES));
-}
-
-async fn create_group(client: &Client, broker: &str) {
-    let config = SubscriptionGroupConfig {
-        group_name: GROUP.to_owned(),
-        retry_max_times: RETRIES,
-        ..SubscriptionGroupConfig::default()
-    };
-    let request = Command::request(request_code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP);
-    client.remoting().call(broker, request.with_body(to_json(&config))).await.unwrap();
 }
 
 /// How often the group's messages are tried again; `None` if there is no such group.

@@ -59,16 +59,21 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one on ports of its own and waits until it serves.
     pub fn start(home: &Home, settings: &[&str]) -> Self {
+        let mut daemon = Self::spawn(home, settings);
+        daemon.namesrv = daemon.ready("namesrv");
+        daemon.broker = daemon.ready("broker");
+        daemon
+    }
+
+    /// Starts one without waiting for anything; its addresses are not known.
+    pub fn spawn(home: &Home, settings: &[&str]) -> Self {
         let mut child = command(home.0.path(), settings)
             .stdout(Stdio::piped())
             .stderr(OpenOptions::new().create(true).append(true).open(home.log()).unwrap())
             .spawn()
             .unwrap();
         let out = lines(child.stdout.take().unwrap());
-        let mut daemon = Self { child, out, namesrv: String::new(), broker: String::new() };
-        daemon.namesrv = daemon.ready("namesrv");
-        daemon.broker = daemon.ready("broker");
-        daemon
+        Self { child, out, namesrv: String::new(), broker: String::new() }
     }
 
     fn ready(&self, service: &str) -> String {

@@ -57,6 +57,7 @@ impl Stamp {
 }
 
 /// What was acknowledged, by queue and offset.
+#[derive(Clone)]
 pub struct Ledger {
     queues: Vec<MessageQueue>,
     acknowledged: Vec<BTreeMap<i64, Stamp>>,
@@ -75,7 +76,12 @@ impl Ledger {
 
     /// Acknowledged messages.
     pub fn count(&self) -> usize {
-        self.acknowledged.iter().map(BTreeMap::len).sum()
+        (0..self.queues.len()).map(|place| self.count_at(place)).sum()
+    }
+
+    /// Acknowledged messages of the queue at `place`.
+    pub fn count_at(&self, place: usize) -> usize {
+        self.acknowledged[place].len()
     }
 
     fn place_of(&self, number: u64) -> usize {

@@ -20,7 +20,7 @@ mod log_files;
 mod queue_set;
 mod rebuild;
 mod settle;
-mod start;
+pub(crate) mod start;
 
 use std::{
     fmt, io,
