@@ -356,7 +356,7 @@ impl ConsumeQueue {
         self.flusher().sync().map(drop)
     }
 
-    /// Removes the queue's files. Whoever holds a view reads an empty queue from now on.
+    /// Removes the queue's files, for good. Whoever holds a view reads an empty queue from now on.
     ///
     /// # Errors
     /// If the system cannot; some files may be left then.
@@ -369,7 +369,12 @@ impl ConsumeQueue {
         (state.flushed, state.has_new_names) = (QueueOffset(0), false);
         shared.max.store(0, Ordering::Release);
         shared.min.store(0, Ordering::Release);
-        shared.files.store(Arc::default());
-        shared.disk.remove_dir(&shared.dir).map_err(|e| io_error(&shared.dir, e))
+        let had = shared.files.swap(Arc::default());
+        let mut removed = shared.disk.remove_dir(&shared.dir);
+        if let (Some(topic_dir), false) = (shared.dir.parent(), had.is_empty()) {
+            // Or its messages would be there again after a loss of power.
+            removed = removed.and_then(|()| shared.disk.sync_dir(topic_dir));
+        }
+        removed.map_err(|e| io_error(&shared.dir, e))
     }
 }

@@ -265,7 +265,22 @@ impl Store {
         if !is_ours {
             store.adopt()?;
         }
+        store.drop_index_point()?;
         Ok(store)
+    }
+
+    /// Forgets up to where the key index was on disk, if damage has cut the log before that: when the log
+    /// has got there again, the point would vouch for entries that it never saw. The index is made again.
+    fn drop_index_point(&mut self) -> Result<(), OpenError> {
+        let checkpoint = self.checkpoint.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let end = self.log.max_offset();
+        if !checkpoint.index.is_some_and(|point| !point.suspect && point.position > end) {
+            return Ok(());
+        }
+        *checkpoint = Checkpoint { index: None, index_msg_timestamp: 0, ..*checkpoint };
+        let path = self.config.checkpoint();
+        let written = self.disk.write_atomic(&path, &checkpoint.encode());
+        written.map_err(|e| io_error(&path, e))
     }
 
     /// Makes the checkpoint ours, so that the next start need not begin as early as this one.
