@@ -9,7 +9,9 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
-//! | `flush`, `files`, `metadata` | what blocks on the disk: flusher; allocator; offsets, group table |
+//! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
+//! | `flush`, `files`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator; checkpointer; offsets, group table |
+//! | `index` | likewise: the indexer of keys |
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -22,8 +24,8 @@ use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
 use gantry_storage::{
-    Clock, CloseError, ConsumeQueueConfig, Disk, JsonFile, LogConfig, OpenError, PullLimits, Store,
-    StoreConfig,
+    Clock, CloseError, DelayLevels, Disk, IndexError, JsonFile, OpenError, PhysicalOffset,
+    PullLimits, QueueError, Store, StoreConfig,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -34,16 +36,19 @@ use crate::{
     log::{
         allocator::Allocator,
         appender::{Appender, AppenderParts},
+        checkpointer::Checkpointer,
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
-        flusher::Flusher,
+        flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
+        indexer::IndexerLink,
+        key_index::{KeyIndex, KeyIndexParts},
         state::LogState,
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     registrar::{LastTable, Registrar, RegistrarConfig},
-    schedule::{DelayLevels, Schedule, ScheduleParts},
-    session::{Session, SessionConfig, Shared},
+    schedule::{Schedule, ScheduleParts},
+    session::{ColdReader, ColdReaders, Session, SessionConfig, Shared},
     topic::{
-        AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, Queues, Recovered, TopicTable, Topics,
+        AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, QueueSlot, Queues, TopicTable, Topics,
         TopicsParts, facts::RetryTopicMaker,
     },
 };
@@ -75,6 +80,12 @@ pub enum BrokerStartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// A queue that has to be built again cannot be.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A file of the key index is not as large as configured.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// A file of metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] gantry_storage::JsonFileError),
@@ -107,7 +118,7 @@ pub enum BrokerStartError {
 impl BrokerStartError {
     /// Whether it is the store that cannot be opened (exit code 3).
     pub fn is_store(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Metadata(_))
+        matches!(self, Self::Store(_) | Self::Queue(_) | Self::Index(_) | Self::Metadata(_))
     }
 }
 
@@ -129,6 +140,8 @@ pub struct Broker {
     pub shared: Arc<Shared>,
     /// The dispatcher, for tests of the supervision.
     pub dispatcher: Addr<Shell<Dispatcher>>,
+    /// The indexer of keys if there is one, likewise.
+    pub indexer: Option<IndexerLink>,
     log: Logger,
 }
 
@@ -174,10 +187,16 @@ impl Broker {
     fn close(&self) -> Result<(), CloseError> {
         let topics = self.shared.topics.all();
         let mut slots = topics.values().flat_map(|topic| topic.queues.iter());
-        match slots.find(|slot| slot.range().1 < slot.next_offset()) {
-            Some(slot) => warn!(self.log, "a queue lacks messages"; "topic" => &*slot.topic,
-                "queue" => slot.queue_id, "has" => slot.range().1, "of" => slot.next_offset()),
-            None => self.store.checkpoint(self.signal.position())?,
+        // One that nobody has used lacks nothing.
+        let lacks = |slot: &QueueSlot| {
+            let next = slot.next_offset()?;
+            let end = slot.range().map_or(0, |(_, max)| max);
+            (end < next).then_some((end, next))
+        };
+        match slots.find_map(|slot| Some((slot, lacks(slot)?))) {
+            Some((slot, (end, next))) => warn!(self.log, "a queue lacks messages";
+                "topic" => &*slot.topic, "queue" => slot.queue_id, "has" => end, "of" => next),
+            None => self.store.checkpoint(self.signal.mark())?,
         }
         self.store.close()
     }
@@ -207,17 +226,23 @@ impl Start<'_> {
         let host = resolve(&self.config.identity.broker_ip1)?;
         let advertised = SocketAddr::new(host, addr.port());
 
-        let store = Arc::new(Store::open(self.store_config(), self.seams.disk.clone())?);
+        let levels = self.delay_levels();
+        let store = Store::open(self.store_config(&levels), self.seams.disk.clone())?;
+        let store = Arc::new(store);
         info!(self.log, "store opened"; "report" => %store.report());
         let table = Arc::new(TopicTable::default());
-        let levels = self.delay_levels();
 
         // Before the log's actors, so that queues end after them and have everything.
         let queue_tree = self.tree.pool("queues");
-        let actors = self.start_log(&store, &table, &levels, advertised).await?;
+        let signal = store_signal(&store);
+        let key_index = self.start_index(&store, &signal)?;
+        let indexer = key_index.link();
+        let actors = self.start_log(&store, &table, &levels, advertised, signal, indexer).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
+        self.verify_queues(&store, &table)?;
         self.catch_up(&store, &table, &actors).await;
+        self.start_checkpointer(&store, &actors).await?;
         let facts = Arc::new(Facts {
             topics: table.clone(),
             queues,
@@ -228,18 +253,22 @@ impl Start<'_> {
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
 
         let shared = Arc::new(Shared {
-            config: self.session_config(advertised, &levels),
+            config: self.session_config(advertised, &levels, store.report().log_end),
             topics: table,
             topics_root: topics,
             facts,
             control,
             log: store.log().clone(),
+            key_queries: key_index.queries.clone(),
             log_state: actors.state,
             appender: actors.appender,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
+            cold: self.start_cold_readers().await?,
+            log_to: self.log.clone(),
         });
+        key_index.begin(&self.config.index, &store).await;
         self.open_port("vip", vip, &shared).await?;
         self.open_port("main", Some(acceptor), &shared).await?;
         info!(self.log, "broker serves"; "addr" => %addr, "advertised" => %advertised);
@@ -251,6 +280,7 @@ impl Start<'_> {
             advertised,
             shared,
             dispatcher: actors.dispatcher,
+            indexer: key_index.link(),
             log: self.log.clone(),
         })
     }
@@ -279,21 +309,16 @@ impl Start<'_> {
         }
     }
 
-    fn store_config(&self) -> StoreConfig {
+    fn store_config(&self, levels: &DelayLevels) -> StoreConfig {
         let store = &self.config.store;
         let root = store.store_path_root_dir.clone();
-        StoreConfig {
-            log: LogConfig {
-                dir: store.store_path_commit_log.clone(),
-                segment_bytes: store.mapped_file_size_commit_log,
-            },
-            queues: ConsumeQueueConfig::new(
-                root.join("consumequeue"),
-                store.mapped_file_size_consume_queue,
-            ),
-            check_crc: store.check_crc_on_recover,
-            root,
-        }
+        let (log_bytes, queue_bytes) =
+            (store.mapped_file_size_commit_log, store.mapped_file_size_consume_queue);
+        let mut config = StoreConfig::new(root, log_bytes, queue_bytes);
+        config.log.dir.clone_from(&store.store_path_commit_log);
+        config.delay_levels = levels.clone();
+        config.check_crc = store.check_crc_on_recover;
+        config
     }
 
     fn delay_levels(&self) -> DelayLevels {
@@ -314,10 +339,16 @@ impl Start<'_> {
                 pull.max_transfer_bytes_on_message_in_disk,
             ),
             hot_bytes: self.seams.memory_bytes / 100 * pull.access_message_in_memory_max_ratio,
+            started_at: PhysicalOffset(0),
         }
     }
 
-    fn session_config(&self, advertised: SocketAddr, levels: &DelayLevels) -> SessionConfig {
+    fn session_config(
+        &self,
+        advertised: SocketAddr,
+        levels: &DelayLevels,
+        started_at: PhysicalOffset,
+    ) -> SessionConfig {
         let identity = &self.config.identity;
         let mut suffix = String::new();
         for (name, value) in [
@@ -337,7 +368,8 @@ impl Start<'_> {
             long_polling: self.config.pull.long_polling_enable,
             short_polling_ms: self.config.pull.short_polling_time.as_millis() as i64,
             delay_levels: levels.count(),
-            limits: self.pull_limits(),
+            limits: PullLimits { started_at, ..self.pull_limits() },
+            skip_damaged: self.config.pull.skip_damaged_messages,
         }
     }
 
@@ -351,37 +383,48 @@ impl Start<'_> {
         if alone { Place::named("log") } else { Place::numbered("io", 0) }
     }
 
+    /// Before the log's actors as well: the indexer stops after them and has everything.
+    fn start_index(
+        &self,
+        store: &Arc<Store>,
+        dispatched: &Arc<DispatchSignal>,
+    ) -> Result<KeyIndex, BrokerStartError> {
+        let parts = KeyIndexParts {
+            tree: self.tree,
+            store,
+            disk: &self.seams.disk,
+            clock: &self.seams.clock,
+            dispatched,
+            log: self.child_log("indexer"),
+        };
+        Ok(KeyIndex::start(&self.config.index, parts)?)
+    }
+
     async fn start_log(
         &self,
         store: &Arc<Store>,
         table: &Arc<TopicTable>,
         levels: &DelayLevels,
         advertised: SocketAddr,
+        signal: Arc<DispatchSignal>,
+        indexer: Option<IndexerLink>,
     ) -> Result<LogActors, BrokerStartError> {
         let tree = self.tree.subtree("log");
         let state = Arc::new(LogState::default());
         fail_stop(&tree, &state);
-        let signal =
-            Arc::new(DispatchSignal::new(store.report().dispatch_from, store.log().max_offset()));
         let dispatcher = {
             let (log, table, levels) = (store.log().clone(), table.clone(), levels.clone());
             let (signal, logger) = (signal.clone(), self.child_log("dispatcher"));
             let spec = ChildSpec::new("dispatcher", Policy::RestartFromDisk, move |incarnation| {
                 let (log, table, levels) = (log.clone(), table.clone(), levels.clone());
-                let (signal, logger) = (signal.clone(), logger.clone());
-                Ok(Dispatcher::new(log, table, levels, signal, incarnation.into(), logger))
+                let (signal, indexer) = (signal.clone(), indexer.clone());
+                let (incarnation, logger) = (incarnation.into(), logger.clone());
+                Ok(Dispatcher::new(log, table, levels, signal, indexer, incarnation, logger))
             });
             tree.spawn(spec.place(dispatch_place()))
         };
-        let flusher = {
-            let (log, state) = (store.log().clone(), state.clone());
-            let (interval, logger) =
-                (self.config.flush.flush_interval_commit_log, self.child_log("flusher"));
-            let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
-                Ok(Flusher::new(log.flusher(), state.clone(), interval, logger.clone()))
-            });
-            self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)?
-        };
+        let flush_queue = Arc::new(FlushQueue::default());
+        let flusher = self.start_flusher(&tree, store, &flush_queue, &state).await?;
         let allocator = {
             let (disk, config) = (self.seams.disk.clone(), store.log().config().clone());
             let logger = self.child_log("allocator");
@@ -398,6 +441,7 @@ impl Start<'_> {
             dispatcher: dispatcher.clone(),
             signal: signal.clone(),
             flusher,
+            flush_queue,
             allocator,
             state: state.clone(),
             log_to: self.child_log("appender"),
@@ -411,13 +455,39 @@ impl Start<'_> {
         Ok(LogActors { state, signal, dispatcher, appender })
     }
 
+    async fn start_flusher(
+        &self,
+        tree: &Tree,
+        store: &Arc<Store>,
+        queue: &Arc<FlushQueue>,
+        state: &Arc<LogState>,
+    ) -> Result<Addr<Shell<Flusher>>, BrokerStartError> {
+        let flush = &self.config.flush;
+        let (timeout, watched) = (flush.sync_flush_timeout, queue.clone());
+        let logger = self.child_log("flush watch");
+        let watch = ChildSpec::new("flush watch", Policy::RestartEmpty, move |_| {
+            Ok(FlushWatch::new(watched.clone(), timeout, logger.clone()))
+        });
+        self.started("flush watch", tree.start(watch.place(dispatch_place())).await)?;
+        let pace = FlushPace {
+            interval: flush.flush_interval_commit_log,
+            least_pages: flush.flush_commit_log_least_pages,
+            thorough_interval: flush.flush_commit_log_thorough_interval,
+        };
+        let (log, queue, state) = (store.log().clone(), queue.clone(), state.clone());
+        let logger = self.child_log("flusher");
+        let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
+            let (queue, state) = (queue.clone(), state.clone());
+            Ok(Flusher::new(log.clone(), queue, state, pace, logger.clone()))
+        });
+        self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)
+    }
+
     fn queues(&self, tree: Tree, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
         Arc::new(Queues {
             tree,
             place: dispatch_place(),
-            disk: self.seams.disk.clone(),
-            config: store.config().queues.clone(),
-            commit_log: store.log().clone(),
+            store: store.clone(),
             dispatcher: actors.dispatcher.clone(),
             log: self.log.clone(),
         })
@@ -431,12 +501,7 @@ impl Start<'_> {
         advertised: SocketAddr,
     ) -> Result<Addr<Shell<Topics>>, BrokerStartError> {
         let registrar = self.start_registrar(advertised);
-        let mut recovered = Recovered::new();
-        for queue in store.queues() {
-            let queues = recovered.entry(queue.topic.clone()).or_default();
-            queues.insert(queue.queue.0, (queue.min.0, queue.max.0));
-        }
-        let (recovered, topic_tree) = (Arc::new(recovered), self.tree.pool("topics"));
+        let topic_tree = self.tree.pool("topics");
         let config = self.catalog_config();
         let path = store.config().config_dir().join("topics.json");
         let (disk, clock) = (self.seams.disk.clone(), self.seams.clock.clone());
@@ -450,7 +515,6 @@ impl Start<'_> {
                 tree: topic_tree.clone(),
                 queues: queues.clone(),
                 table: table.clone(),
-                recovered: recovered.clone(),
                 registrar: registrar.clone(),
                 topic_log: log.clone(),
                 log: logger.clone(),
@@ -497,6 +561,34 @@ impl Start<'_> {
         self.tree.spawn(ChildSpec::new("registrar", Policy::RestartEmpty, move |_| {
             Ok(Registrar::new(config.clone(), last.clone(), logger.clone()))
         }))
+    }
+
+    /// Has queues built again that lost something. Nobody is served yet, so this thread may read.
+    fn verify_queues(&self, store: &Store, table: &TopicTable) -> Result<(), QueueError> {
+        let topics = table.all();
+        for queue in store.verify_queues(|topic| topics.contains_key(topic))? {
+            warn!(self.log, "queue had lost files, built again from the log";
+                "topic" => &*queue.topic, "queue" => queue.queue.0);
+        }
+        Ok(())
+    }
+
+    /// Makes checkpoints from now on: until here, queues are behind the log.
+    async fn start_checkpointer(
+        &self,
+        store: &Arc<Store>,
+        actors: &LogActors,
+    ) -> Result<(), BrokerStartError> {
+        let (store, signal) = (store.clone(), actors.signal.clone());
+        let (dispatcher, log) = (actors.dispatcher.clone(), self.child_log("checkpointer"));
+        let period = self.config.flush.flush_interval_consume_queue;
+        let spec = ChildSpec::new("checkpointer", Policy::RestartEmpty, move |_| {
+            let (store, signal) = (store.clone(), signal.clone());
+            Ok(Checkpointer::new(store, signal, dispatcher.clone(), period, log.clone()))
+        });
+        let spec = spec.place(Place::named("checkpoint"));
+        self.started("checkpointer", self.tree.start(spec).await)?;
+        Ok(())
     }
 
     /// Has the dispatcher begin, and waits until every queue has what the log has: offsets continue
@@ -550,6 +642,21 @@ impl Start<'_> {
         };
         let started = group::start(settings, around).await;
         started.map_err(|(actor, reason)| BrokerStartError::Actor { actor, reason })
+    }
+
+    /// More than one, so that one slow read does not hold up all others.
+    async fn start_cold_readers(&self) -> Result<ColdReaders, BrokerStartError> {
+        let tree = self.tree.pool("cold");
+        let mut readers = Vec::new();
+        for number in 0..self.seams.cores.clamp(2, 8) {
+            let spec =
+                ChildSpec::new(format!("cold reader {number}"), Policy::RestartEmpty, |_| {
+                    Ok(ColdReader)
+                });
+            let started = tree.start(spec.place(Place::numbered("cold", number))).await;
+            readers.push(self.started("cold reader", started)?);
+        }
+        Ok(ColdReaders::new(readers))
     }
 
     async fn start_schedule(
@@ -623,6 +730,10 @@ impl Start<'_> {
     ) -> Result<T, BrokerStartError> {
         started.map_err(|reason| BrokerStartError::Actor { actor, reason })
     }
+}
+
+fn store_signal(store: &Store) -> Arc<DispatchSignal> {
+    Arc::new(DispatchSignal::new(store.report().dispatch_from, store.log().max_offset()))
 }
 
 fn dispatch_place() -> Place {

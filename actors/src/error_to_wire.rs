@@ -10,11 +10,13 @@ use gantry_codec::{
     BatchError, Command, HeaderError, SendReply, request_code, response_code as rs,
 };
 
+use gantry_storage::Damage;
+
 use crate::{
     group::{ControlRefusal, PullDenied, groups::PutGroupsError},
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
-    session::SessionConfig,
+    session::{PullRequest, SessionConfig},
     topic::{TopicError, TopicView, names::InvalidTopic},
 };
 
@@ -44,6 +46,8 @@ pub enum SendRefusal {
     },
     /// The topic has no queue that takes messages.
     NoQueue(String),
+    /// The queue's files cannot be read; why.
+    Queue(String),
     /// The consumer group of a retry topic is unknown.
     Group(String),
     /// Transactional messages are not served.
@@ -100,6 +104,8 @@ pub enum PullRefusal {
         /// The topic.
         view: Arc<TopicView>,
     },
+    /// The queue's files cannot be read; why.
+    Queue(String),
     /// The expression cannot be read.
     Expression(String),
     /// Filtering by SQL92 is not served.
@@ -139,6 +145,25 @@ pub fn no_group(cmd: &Command, error: &impl Display) -> Command {
     refuse(cmd, rs::SUBSCRIPTION_GROUP_NOT_EXIST, remark)
 }
 
+/// The remark of a pull whose queue could not be read.
+pub const UNREADABLE_QUEUE: &str =
+    "the queue could not be read; the broker's log says why, or try again";
+
+/// The remark of a pull whose first message is damaged.
+pub fn damaged(request: &PullRequest, damage: &Damage) -> String {
+    let (topic, queue, offset) = (&request.slot.topic, request.slot.queue_id, request.offset);
+    format!(
+        "message {offset} of queue {queue} of topic[{topic}] cannot be read: {damage}; to go on behind it, \
+         set the group's offset to {} or skipDamagedMessages",
+        offset + 1
+    )
+}
+
+/// The files of a queue cannot be read.
+pub fn broken_queue(cmd: &Command, why: &str) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("the queue cannot be read: {why}"))
+}
+
 /// A change of topics that failed.
 pub fn topic(cmd: &Command, error: &TopicError) -> Command {
     let (code, remark) = topic_error(error);
@@ -173,6 +198,7 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
         SendRefusal::NoQueue(topic) => {
             (rs::SYSTEM_ERROR, format!("topic[{topic}] has no queue to write to"))
         }
+        SendRefusal::Queue(why) => (rs::SYSTEM_ERROR, format!("the queue cannot be opened: {why}")),
         SendRefusal::Group(group) => (
             rs::SUBSCRIPTION_GROUP_NOT_EXIST,
             format!("subscription group not exist, {group} {APPLY_TOPIC_HINT}"),
@@ -290,6 +316,7 @@ pub fn refused_pull(cmd: &Command, refusal: &PullRefusal) -> Command {
             (rs::NO_PERMISSION, format!("the topic[{topic}] pulling message is forbidden"))
         }
         PullRefusal::QueueId { asked, view } => (rs::INVALID_PARAMETER, queue_id(*asked, view)),
+        PullRefusal::Queue(why) => (rs::SYSTEM_ERROR, format!("the queue cannot be read: {why}")),
         PullRefusal::Expression(why) => (
             rs::SUBSCRIPTION_PARSE_FAILED,
             format!("parse the consumer's subscription failed: {why}"),

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Addr, AsyncContext};
 use gantry_codec::{Record, properties as names};
-use gantry_storage::{Clock, CommitLog, Disk, IndexEntry, JsonFile, QueueOffset};
+use gantry_storage::{Clock, CommitLog, DelayLevels, Disk, IndexEntry, JsonFile, QueueOffset};
 use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell};
 use serde::{Deserialize, Serialize};
 use slog::{Logger, debug, error, warn};
@@ -31,29 +31,6 @@ use crate::{
 const BATCH_MAX: usize = 256;
 /// Wait after a delivery that was refused, e.g. by a full disk.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-
-/// The levels' delays, from the key `messageDelayLevel`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DelayLevels(Arc<[i64]>);
-
-impl DelayLevels {
-    /// These delays, in the order of their levels; at least one.
-    pub fn new(delays: &[Duration]) -> Self {
-        assert!(!delays.is_empty(), "there is no delay level");
-        Self(delays.iter().map(|delay| delay.as_millis() as i64).collect())
-    }
-
-    /// How many there are; they count from 1.
-    pub fn count(&self) -> u32 {
-        self.0.len() as u32
-    }
-
-    /// The delay of a level in ms; levels above the last have the last one's.
-    pub fn delay_ms(&self, level: u32) -> i64 {
-        let last = self.0.len().saturating_sub(1);
-        self.0.get((level.max(1) as usize - 1).min(last)).copied().unwrap_or(1000)
-    }
-}
 
 /// `delayOffset.json`: next offset per level.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -252,7 +229,7 @@ impl Logic for Schedule {
         for level in 1..=self.parts.levels.count() {
             let Some(slot) = self.slot(level) else { continue };
             slot.watch(ctx.address().recipient());
-            if slot.range().1 > 0 {
+            if slot.range().is_ok_and(|(_, max)| max > 0) {
                 let opened = slot.actor().send(OpenQueue);
                 ctx.spawn_then(opened, |schedule, _, ctx| schedule.run(ctx));
             }
@@ -281,17 +258,5 @@ impl Receive<BatchAppended> for Schedule {
             ctx.after(RETRY_AFTER, Self::run);
         }
         Reply::Now(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_beyond_the_last_have_its_delay() {
-        let levels = DelayLevels::new(&[1, 5, 60].map(Duration::from_secs));
-        let delays: Vec<i64> = (0..6).map(|level| levels.delay_ms(level)).collect();
-        assert_eq!(delays, [1000, 1000, 5000, 60_000, 60_000, 60_000]);
     }
 }

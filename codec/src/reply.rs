@@ -72,13 +72,13 @@ impl SendReply<'_> {
 
 /// The answer to a pull; every one of the codes 0, 19, 20 and 21 needs all four numbers.
 #[derive(Clone, Copy, Debug)]
-pub struct PullReply {
+pub struct PullReply<'a> {
     /// The request's.
     pub opaque: i32,
     /// How it went.
     pub code: i32,
     /// The status by name, for people.
-    pub remark: &'static str,
+    pub remark: &'a str,
     /// The request's.
     pub serialize_type: SerializeType,
     /// The broker of the group to ask next: 0 = master.
@@ -91,7 +91,7 @@ pub struct PullReply {
     pub max_offset: i64,
 }
 
-impl PullReply {
+impl PullReply<'_> {
     /// Appends the frame without its body of `body_len` bytes, which is written separately.
     pub fn encode_head(&self, body_len: usize, out: &mut BytesMut) {
         out.reserve(USUAL_BYTES);

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::{
-    FlushConfig, GroupConfig, IdentityConfig, LoadError, Loaded, LogConfig, NetworkConfig,
-    PullConfig, RegistrationConfig, Sources, StoreConfig, Surroundings, TopicConfig,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
+    NetworkConfig, PullConfig, RegistrationConfig, Sources, StoreConfig, Surroundings, TopicConfig,
     TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged, schema::Schema,
     surroundings::HomeFrom, values::int,
 };
@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     pub store: StoreConfig,
     /// When the log is flushed.
     pub flush: FlushConfig,
+    /// The index of keys.
+    pub index: IndexConfig,
     /// How topics come to be.
     pub topics: TopicConfig,
     /// Consumer groups and clients.
@@ -85,6 +87,7 @@ impl BrokerConfig {
             registration: all.view()?,
             store: all.view()?,
             flush: all.view()?,
+            index: all.view()?,
             topics: all.view()?,
             groups: all.view()?,
             pull: all.view()?,
@@ -108,6 +111,16 @@ impl BrokerConfig {
             let other = all.origin("listenPort");
             let reason = format!("is taken by the broker, whose listenPort is {port} ({other})");
             return Err(all.wrong("namesrvListenPort", reason));
+        }
+        let IndexConfig { max_hash_slot_num: slots, max_index_num: entries, .. } = self.index;
+        let file_bytes = self.index.file_bytes();
+        if file_bytes > i32::MAX as u64 {
+            let reason = format!(
+                "with {slots} slots (maxHashSlotNum) and {entries} entries an index file has \
+                 {file_bytes} bytes, more than {}, which the Java broker takes",
+                i32::MAX
+            );
+            return Err(all.wrong("maxIndexNum", reason));
         }
         let StoreConfig { store_path_root_dir: root, store_path_commit_log: log, .. } = &self.store;
         if log == root {

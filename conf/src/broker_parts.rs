@@ -101,9 +101,41 @@ pub struct FlushConfig {
     /// Unsynced pages of 4 KiB that are worth a sync.
     #[serde(deserialize_with = "int::<0, 1_000_000, _, _>")]
     pub flush_commit_log_least_pages: u64,
+    /// Time between checkpoints.
+    #[serde(deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub flush_interval_consume_queue: Duration,
     /// Time after which even fewer are synced.
     #[serde(deserialize_with = "millis::<0, 3_600_000, _>")]
     pub flush_commit_log_thorough_interval: Duration,
+}
+
+/// The index of keys.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexConfig {
+    /// Make it.
+    pub message_index_enable: bool,
+    /// Serve only once it is complete.
+    pub message_index_safe: bool,
+    /// Hash slots of a file.
+    #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
+    pub max_hash_slot_num: u32,
+    /// Entries of a file, the first of which is never used.
+    #[serde(deserialize_with = "int::<2, FILE_BYTES_MAX, _, _>")]
+    pub max_index_num: u32,
+    /// Messages in an answer to a query.
+    #[serde(deserialize_with = "int::<1, 65_536, _, _>")]
+    pub max_msgs_num_batch: usize,
+    /// Messages that a query by unique key is taken to ask for.
+    #[serde(deserialize_with = "int::<1, 65_536, _, _>")]
+    pub default_query_max_num: usize,
+}
+
+impl IndexConfig {
+    /// Bytes of a file (store.md 2.5).
+    pub fn file_bytes(&self) -> u64 {
+        40 + 4 * u64::from(self.max_hash_slot_num) + 20 * u64::from(self.max_index_num)
+    }
 }
 
 /// How topics come to be.
@@ -164,6 +196,8 @@ pub struct PullConfig {
     pub access_message_in_memory_max_ratio: u64,
     /// SQL92 conditions.
     pub enable_property_filter: bool,
+    /// Consumers are led past damaged messages.
+    pub skip_damaged_messages: bool,
 }
 
 /// Transactions.

@@ -16,7 +16,7 @@ pub(crate) const OF_NAMESRV: &[KeyList] = &[NAMESRV, SERVER];
 const STORE: KeyList = "
     enableConsumeQueueExt mappedFileSizeConsumeQueueExt bitMapLengthConsumeQueueExt
     mapperFileSizeBatchConsumeQueue flushCommitLogTimed commitIntervalCommitLog
-    commitCommitLogLeastPages commitCommitLogThoroughInterval flushIntervalConsumeQueue
+    commitCommitLogLeastPages commitCommitLogThoroughInterval
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval wakeFlushWhenPutMessage
     wakeCommitWhenPutMessage putMessageTimeout useReentrantLockWhenPutMessage useABSLock
     topicQueueLockNum deleteWhen fileReservedTime cleanResourceInterval
@@ -24,8 +24,7 @@ const STORE: KeyList = "
     redeleteHangedFileInterval deleteFileBatchMax diskMaxUsedSpaceRatio
     diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio cleanFileForciblyEnable
     maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
-    messageIndexEnable messageIndexSafe maxHashSlotNum maxIndexNum maxMsgsNumBatch
-    defaultQueryMaxNum indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
+    indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
     flushDelayOffsetInterval enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable

@@ -46,8 +46,8 @@ mod values;
 
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
-    FlushConfig, GroupConfig, IdentityConfig, PullConfig, RegistrationConfig, StoreConfig,
-    TopicConfig, TransactionConfig,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, PullConfig, RegistrationConfig,
+    StoreConfig, TopicConfig, TransactionConfig,
 };
 pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};

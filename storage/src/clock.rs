@@ -6,10 +6,16 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use chrono::{DateTime, Local, TimeZone};
+
 /// Where timestamps come from.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970, UTC.
     fn now_ms(&self) -> i64;
+    /// What local clocks show then, as milliseconds since 1970 on them; UTC, if nobody knows better.
+    fn local_ms(&self) -> i64 {
+        self.now_ms()
+    }
 }
 
 /// The machine's clock.
@@ -20,6 +26,13 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the seam that all others go through")]
     fn now_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+
+    fn local_ms(&self) -> i64 {
+        let now = self.now_ms();
+        let utc = DateTime::from_timestamp_millis(now).unwrap_or_default();
+        let zone = Local.offset_from_utc_datetime(&utc.naive_utc());
+        now + i64::from(zone.local_minus_utc()) * 1000
     }
 }
 

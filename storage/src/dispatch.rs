@@ -1,19 +1,49 @@
 //! Reading the log as what the queues need: one entry per record, in the order of the log.
 //!
 //! The dispatcher goes from where it stopped to the published end in steps of bounded size. A record
-//! that cannot be read is reported and passed over by its size, or, if that makes no sense, with the
-//! rest of its file (store.md 3.4); it does not stop the queues.
+//! that cannot be read is reported and passed over, by its size if another follows there, else to the
+//! next one that is certainly one, or with the rest of its file; it does not stop the queues.
+
+use std::{sync::Arc, time::Duration};
 
 use gantry_codec::{
     properties::{self, TAGS},
-    record::{self, BLANK_MAGIC, RecordError, RecordHead},
+    record::{self, BLANK_MAGIC, RecordError, RecordHead, sys_flag},
 };
 use thiserror::Error;
 
 use crate::{
-    commit_log::CommitLog,
+    checkpoint::DispatchMark,
+    commit_log::{CommitLog, next_sound_record},
+    consume_queue::IndexEntry,
     offset::{PhysicalOffset, QueueOffset},
 };
+
+/// Topic of the messages that wait for their delay level's time.
+const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+
+/// The delays of the levels 1, 2, …: entries of the schedule topic carry the time of delivery where
+/// others have the hash of their tag (store.md 4.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DelayLevels(Arc<[i64]>);
+
+impl DelayLevels {
+    /// These delays, in the order of their levels.
+    pub fn new(delays: &[Duration]) -> Self {
+        Self(delays.iter().map(|delay| delay.as_millis() as i64).collect())
+    }
+
+    /// How many there are; they count from 1.
+    pub fn count(&self) -> u32 {
+        self.0.len() as u32
+    }
+
+    /// The delay of a level in ms; levels above the last have the last one's.
+    pub fn delay_ms(&self, level: u32) -> i64 {
+        let last = self.0.len().saturating_sub(1);
+        self.0.get((level.max(1) as usize - 1).min(last)).copied().unwrap_or(1000)
+    }
+}
 
 /// What a queue has to know of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +66,23 @@ pub struct DispatchEntry<'a> {
     pub store_timestamp: i64,
 }
 
+impl DispatchEntry<'_> {
+    /// The entry's slot in its queue.
+    pub fn index_entry(&self, levels: &DelayLevels) -> IndexEntry {
+        let tags_code = if self.topic == SCHEDULE_TOPIC {
+            self.store_timestamp + levels.delay_ms(self.queue_id.saturating_add(1))
+        } else {
+            self.tags_code
+        };
+        IndexEntry { offset: self.offset, size: self.size, tags_code }
+    }
+
+    /// Whether its queue has an entry for it: half messages and rollbacks are in no queue.
+    pub fn is_indexed(&self) -> bool {
+        matches!(self.sys_flag & sys_flag::TRANSACTION, 0 | sys_flag::COMMIT)
+    }
+}
+
 /// A record that cannot be read; the reader goes on behind it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("record at {offset}: {error}")]
@@ -46,22 +93,23 @@ pub struct BadRecord {
     pub error: RecordError,
 }
 
-/// Goes through the log from an offset to its published end, piece by piece.
-pub struct DispatchReader {
-    log: CommitLog,
-    position: PhysicalOffset,
-}
+/// Goes through the log for the queues, from an offset to its published end, piece by piece.
+pub struct DispatchReader(LogReader);
 
 impl DispatchReader {
     /// A reader that begins at `from`, or where the log begins if that is gone.
     pub fn new(log: CommitLog, from: PhysicalOffset) -> Self {
-        let position = from.max(log.min_offset());
-        Self { log, position }
+        Self(LogReader::new(log, from))
     }
 
     /// Where the next record starts; the log's end when all has been read.
     pub fn position(&self) -> PhysicalOffset {
-        self.position
+        self.0.position()
+    }
+
+    /// What has been read, to be written down as dispatched.
+    pub fn mark(&self) -> DispatchMark {
+        DispatchMark { end: self.0.position, last_record: self.0.last_record }
     }
 
     /// Gives `f` up to `max` entries, in order; how many.
@@ -73,10 +121,52 @@ impl DispatchReader {
         max: usize,
         mut f: impl FnMut(&DispatchEntry<'_>),
     ) -> Result<usize, BadRecord> {
+        let end = PhysicalOffset(u64::MAX);
+        self.0.read(max, end, |head, bytes, offset| entry(head, bytes, offset).map(|e| f(&e)))
+    }
+}
+
+/// Goes through the log for whoever makes something of each record.
+pub(crate) struct LogReader {
+    log: CommitLog,
+    position: PhysicalOffset,
+    /// Where the last record that could be read starts.
+    last_record: Option<PhysicalOffset>,
+}
+
+impl LogReader {
+    /// A reader that begins at `from`, or where the log begins if that is gone.
+    pub(crate) fn new(log: CommitLog, from: PhysicalOffset) -> Self {
+        let position = from.max(log.min_offset());
+        Self { log, position, last_record: None }
+    }
+
+    /// Where the next record starts.
+    pub(crate) fn position(&self) -> PhysicalOffset {
+        self.position
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> &CommitLog {
+        &self.log
+    }
+
+    /// Gives `f` up to `max` records that start before `end`, in order, with the bytes that begin with
+    /// the record; how many.
+    ///
+    /// # Errors
+    /// At a record that cannot be read, which `f` may say too, having gone past it.
+    pub(crate) fn read(
+        &mut self,
+        max: usize,
+        end: PhysicalOffset,
+        mut f: impl FnMut(&RecordHead, &[u8], PhysicalOffset) -> Result<(), RecordError>,
+    ) -> Result<usize, BadRecord> {
         let mut count = 0;
-        while count < max && self.position < self.log.max_offset() {
+        while count < max && self.position < self.log.max_offset().min(end) {
             let from = self.position;
-            let run = self.log.with_rest(from, |bytes| read_run(bytes, from, max - count, &mut f));
+            let run =
+                self.log.with_rest(from, |bytes| read_run(bytes, from, max - count, end, &mut f));
             let Some(run) = run else {
                 // The file is gone: what removes old files has overtaken this reader.
                 self.position = from.max(self.log.min_offset());
@@ -86,6 +176,7 @@ impl DispatchReader {
                 continue;
             };
             count += run.count;
+            self.last_record = run.last_record.or(self.last_record);
             self.position = match run.end {
                 End::At(offset) => offset,
                 End::NextFile => self.log.next_segment_after(from).min(self.log.max_offset()),
@@ -104,6 +195,8 @@ impl DispatchReader {
 /// Records read in one go.
 struct Run {
     count: usize,
+    /// Where the last record that could be read starts.
+    last_record: Option<PhysicalOffset>,
     end: End,
     bad: Option<BadRecord>,
 }
@@ -113,32 +206,65 @@ enum End {
     NextFile,
 }
 
-/// The records at the start of `bytes`, which reach to the end of what can be read of their file.
+/// The records at the start of `bytes`, which reach to the end of what can be read of their file, as far
+/// as they start before `end`.
 fn read_run(
     bytes: &[u8],
     from: PhysicalOffset,
     max: usize,
-    f: &mut impl FnMut(&DispatchEntry<'_>),
+    end: PhysicalOffset,
+    f: &mut impl FnMut(&RecordHead, &[u8], PhysicalOffset) -> Result<(), RecordError>,
 ) -> Run {
-    let (mut offset, mut rest, mut count) = (from, bytes, 0);
-    while count < max
+    let mut run = Run { count: 0, last_record: None, end: End::At(from), bad: None };
+    let (mut offset, mut rest) = (from, bytes);
+    while run.count < max
+        && offset < end
         && let Some((len, magic)) = record::record_len(rest)
     {
         if magic == BLANK_MAGIC {
-            return Run { count, end: End::NextFile, bad: None };
+            run.end = End::NextFile;
+            return run;
         }
-        let read = record::decode_head(rest).and_then(|head| entry(&head, rest, offset));
-        let bad = read.map(|entry| f(&entry)).err().map(|error| BadRecord { offset, error });
-        let Some(behind) = rest.get(len..).filter(|_| len > 0) else {
-            return Run { count, end: End::NextFile, bad };
+        let read = record::decode_head(rest).and_then(|head| f(&head, rest, offset));
+        let behind = match read {
+            Ok(()) => {
+                run.last_record = Some(offset);
+                run.count += 1;
+                rest.get(len..).map(|behind| (offset.plus(len as u64), behind))
+            }
+            Err(error) => {
+                run.bad = Some(BadRecord { offset, error });
+                behind_bad_record(rest, offset, len)
+            }
         };
-        (offset, rest) = (offset.plus(len as u64), behind);
-        if bad.is_some() {
-            return Run { count, end: End::At(offset), bad };
+        let Some((next, behind)) = behind else {
+            run.end = End::NextFile;
+            return run;
+        };
+        (offset, rest) = (next, behind);
+        run.end = End::At(offset);
+        if run.bad.is_some() {
+            break;
         }
-        count += 1;
     }
-    Run { count, end: End::At(offset), bad: None }
+    run
+}
+
+/// Where to go on behind a record that cannot be read: behind its own size if something follows there,
+/// else at the next one that is certainly one; `None` if there is none in this file.
+fn behind_bad_record(
+    bytes: &[u8],
+    offset: PhysicalOffset,
+    len: usize,
+) -> Option<(PhysicalOffset, &[u8])> {
+    let by_size = bytes.get(len..).filter(|behind| {
+        let is_blank = record::record_len(behind).is_some_and(|(_, magic)| magic == BLANK_MAGIC);
+        len > 0 && (behind.is_empty() || is_blank || record::decode_head(behind).is_ok())
+    });
+    match by_size {
+        Some(behind) => Some((offset.plus(len as u64), behind)),
+        None => next_sound_record(bytes, offset),
+    }
 }
 
 fn entry<'a>(
@@ -157,4 +283,16 @@ fn entry<'a>(
         sys_flag: head.sys_flag,
         store_timestamp: head.store_timestamp,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_beyond_the_last_have_its_delay() {
+        let levels = DelayLevels::new(&[1, 5, 60].map(Duration::from_secs));
+        let delays: Vec<i64> = (0..6).map(|level| levels.delay_ms(level)).collect();
+        assert_eq!(delays, [1000, 1000, 5000, 60_000, 60_000, 60_000]);
+    }
 }

@@ -13,6 +13,8 @@
 //! | [`QueueFlusher`] | whoever may wait for a disk | syncs it |
 //! | [`ConsumeQueueView`] | everybody | reads it |
 //! | [`DispatchReader`] | one dispatcher | goes through the log for the queues |
+//! | [`IndexWriter`] | one indexer | goes through the log for the key index |
+//! | [`Index`], [`find_by_key`] | whoever may wait for a disk | look messages up by key |
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
 //!
@@ -45,6 +47,7 @@ mod reader;
 mod segment;
 mod store;
 
+pub use checkpoint::DispatchMark;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{
     AppendError, Appended, CommitLog, FlushError, LogConfig, LogFlusher, LogTail, WrongSegment,
@@ -53,12 +56,17 @@ pub use commit_log::{
 pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
 };
-pub use disk::{Disk, MemDisk, RealDisk, StoreLock};
-pub use dispatch::{BadRecord, DispatchEntry, DispatchReader};
+pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, StoreLock};
+pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
+pub use index::{
+    AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,
+    IndexWriter, KeyQuery, QueryKey, find_by_key, layout::IndexLayout,
+};
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
-    Boundary, EntryFilter, PullLimits, PullOutcome, PullStatus, offset_by_time, pull,
+    Boundary, Damage, EntryFilter, PullLimits, PullOutcome, PullStatus, is_cold, offset_by_time,
+    pull,
 };
-pub use segment::{Segment, SegmentSlice, SegmentWriter};
-pub use store::{CloseError, OpenError, RecoveredQueue, Report, Store, StoreConfig};
+pub use segment::{Segment, SegmentSlice, SegmentWriter, Words};
+pub use store::{CloseError, OpenError, QueueName, Report, Store, StoreConfig};

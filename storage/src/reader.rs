@@ -8,17 +8,25 @@
 //! | behind the end | `OFFSET_OVERFLOW_BADLY` | the end |
 //! | in an index file that cannot be read | `OFFSET_FOUND_NULL` | the next index file |
 //! | of messages whose log file is gone | `MESSAGE_WAS_REMOVING` | behind those looked at |
+//! | of a damaged message | `MESSAGE_DAMAGED` | behind that one |
 //! | of messages that the filter refuses | `NO_MATCHED_MESSAGE` | behind those looked at |
 //! | else | `FOUND` | behind those looked at |
 //!
 //! Conditions, their order and the limits are Java's (wire.md 2.4, store.md 3.7). Nothing is copied:
 //! adjacent records come as one slice of the mapped log. Works on the published views alone, on any
 //! thread.
+//!
+//! What was received in this life of the process was checked then; a record that may have been on the
+//! disk meanwhile is checked against its CRC before it is given to anybody. One that does not match ends
+//! the answer before it, and is told of, with its place, to who asks for it first: damage is an error
+//! and never data. [`is_cold`] says which reads are of that kind before anything is read, as they may
+//! wait for the disk.
 
 use gantry_codec::record;
+use thiserror::Error;
 
 use crate::{
-    commit_log::CommitLog,
+    commit_log::{Checked, CommitLog, check},
     consume_queue::{ConsumeQueueView, IndexEntry},
     offset::{PhysicalOffset, QueueOffset},
     segment::SegmentSlice,
@@ -35,7 +43,12 @@ pub struct PullLimits {
     pub cold: (u32, u64),
     /// Bytes behind the log's end that count as likely in memory.
     pub hot_bytes: u64,
+    /// Where the log ended when the process began: what lies before was not received by it.
+    pub started_at: PhysicalOffset,
 }
+
+/// So far behind its end, a queue's own entries may have to come from the disk.
+const HOT_ENTRIES: u64 = 100_000;
 
 /// Entries that a filtered read looks at, unless more messages are wanted.
 const SCAN_ENTRIES_MAX: u64 = 800;
@@ -45,6 +58,8 @@ const SCAN_ENTRIES_MAX: u64 = 800;
 pub enum PullStatus {
     /// There are messages.
     Found,
+    /// The first message is damaged; the outcome says where.
+    MessageDamaged,
     /// Nothing within reach passed the filter.
     NoMatchedMessage,
     /// The messages' log file is gone.
@@ -66,6 +81,7 @@ impl PullStatus {
     pub fn name(self) -> &'static str {
         match self {
             Self::Found => "FOUND",
+            Self::MessageDamaged => "MESSAGE_DAMAGED",
             Self::NoMatchedMessage => "NO_MATCHED_MESSAGE",
             Self::MessageWasRemoving => "MESSAGE_WAS_REMOVING",
             Self::OffsetFoundNull => "OFFSET_FOUND_NULL",
@@ -92,6 +108,24 @@ pub struct PullOutcome {
     pub slices: Vec<SegmentSlice>,
     /// How many they are.
     pub count: u32,
+    /// What is wrong with the first message, if that is the status.
+    pub damage: Option<Damage>,
+}
+
+/// A message that cannot be given to anybody.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Damage {
+    /// Its record is there and not whole.
+    #[error("the record at {at} of the log is damaged: {why}")]
+    Record {
+        /// Where it starts.
+        at: PhysicalOffset,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Its record could not be found among damage when the queue was built.
+    #[error("its record was lost in damage of the log")]
+    Lost,
 }
 
 impl PullOutcome {
@@ -107,7 +141,8 @@ impl PullOutcome {
         max_offset: QueueOffset,
     ) -> Self {
         let slices = Vec::new();
-        Self { status, next_begin_offset, min_offset, max_offset, slices, count: 0 }
+        let (count, damage) = (0, None);
+        Self { status, next_begin_offset, min_offset, max_offset, slices, count, damage }
     }
 
     /// Bytes of all messages.
@@ -161,6 +196,7 @@ pub fn pull(
             log_end: log.max_offset(),
             bytes: 0,
             gone_before: None,
+            damage: None,
             outcome,
         }
         .read(view)
@@ -176,6 +212,8 @@ struct Pull<'a> {
     bytes: u64,
     /// Records before this are in a log file that is gone.
     gone_before: Option<PhysicalOffset>,
+    /// What the read has run into.
+    damage: Option<Damage>,
     outcome: PullOutcome,
 }
 
@@ -189,12 +227,12 @@ impl Pull<'_> {
             let (from, mut is_full) = (next, false);
             next = view.each(from, stop.since(from), |_, entry| {
                 is_full = self.is_full(&entry);
-                if !is_full {
-                    self.take(&entry);
-                }
-                !is_full
+                !is_full && self.take(&entry)
             });
-            if is_full {
+            if self.damage.is_none() && view.is_lost(next) {
+                self.damage = Some(Damage::Lost);
+            }
+            if is_full || self.damage.is_some() {
                 break;
             }
             if next == from {
@@ -204,6 +242,12 @@ impl Pull<'_> {
                 }
                 break;
             }
+        }
+        // Who was given something, or led past something, meets the damage when he asks again.
+        if next == begin && self.damage.is_some() {
+            self.outcome.status = PullStatus::MessageDamaged;
+            self.outcome.damage = self.damage;
+            next = begin.plus(1);
         }
         self.outcome.next_begin_offset = next;
         self.outcome
@@ -220,13 +264,16 @@ impl Pull<'_> {
             || self.bytes.saturating_add(entry.size.into()) > bytes_max
     }
 
-    /// Takes the entry's message, if the filter lets it pass and its log file is still there.
-    fn take(&mut self, entry: &IndexEntry) {
+    /// Takes the entry's message, if the filter lets it pass and its log file is still there; false if
+    /// it is damaged.
+    fn take(&mut self, entry: &IndexEntry) -> bool {
         if self.gone_before.is_some_and(|gone| entry.offset < gone) {
-            return;
+            return true;
         }
         let status = if self.filter.is_some_and(|wants| !wants(entry)) {
             PullStatus::NoMatchedMessage
+        } else if self.is_damaged(entry) {
+            return false;
         } else if self.push(entry) {
             self.bytes += u64::from(entry.size);
             self.outcome.count += 1;
@@ -239,6 +286,18 @@ impl Pull<'_> {
         if self.outcome.count == 0 || status == PullStatus::Found {
             self.outcome.status = status;
         }
+        true
+    }
+
+    /// Whether the entry's record was not received by this process and is not whole.
+    fn is_damaged(&mut self, entry: &IndexEntry) -> bool {
+        if is_hot(self.log_end, entry.offset, self.limits) {
+            return false;
+        }
+        let damage = self.log.with_rest(entry.offset, |bytes| record_damage(bytes, entry.size));
+        let Some(why) = damage.flatten() else { return false };
+        self.damage = Some(Damage::Record { at: entry.offset, why });
+        true
     }
 
     fn push(&mut self, entry: &IndexEntry) -> bool {
@@ -253,6 +312,36 @@ impl Pull<'_> {
         slices.extend(slice);
         slices.last().is_some_and(|last| last.offset() == entry.offset.0)
     }
+}
+
+/// What is wrong with the record of `size` bytes at the start of `bytes`.
+fn record_damage(bytes: &[u8], size: u32) -> Option<String> {
+    match check(bytes, true) {
+        Checked::Record { len, .. } if len == u64::from(size) => None,
+        Checked::Record { len, .. } => Some(format!("it has {len} bytes, its queue says {size}")),
+        Checked::Broken(why) => Some(why),
+        Checked::Blank | Checked::Nothing => Some("no record starts there".into()),
+    }
+}
+
+/// Whether a record was received by this process, not too long ago.
+fn is_hot(log_end: PhysicalOffset, offset: PhysicalOffset, limits: &PullLimits) -> bool {
+    offset >= limits.started_at && log_end.since(offset) <= limits.hot_bytes
+}
+
+/// Whether a read from `offset` may have to wait for the disk.
+pub fn is_cold(
+    view: &ConsumeQueueView,
+    log: &CommitLog,
+    offset: QueueOffset,
+    limits: &PullLimits,
+) -> bool {
+    let (min, max) = (view.min_offset(), view.max_offset());
+    if !(min..max).contains(&offset) {
+        return false;
+    }
+    max.since(offset) > HOT_ENTRIES
+        || view.entry(offset).is_none_or(|e| !is_hot(log.max_offset(), e.offset, limits))
 }
 
 /// Which of two neighbours a time between them stands for.

@@ -6,6 +6,10 @@
 //! atomic store (release; readers load with acquire), and nothing moves it back. A slice keeps the
 //! memory alive, whatever becomes of the file.
 //!
+//! A file whose bytes change in place for as long as it lives, with readers looking on, is no such thing:
+//! its segment becomes [`Words`], 32-bit numbers that are read and written atomically, and nothing else
+//! from then on.
+//!
 //! What this cannot enforce, the rest of the crate keeps:
 //! * A file is changed by nobody but the writer of its segment. The store's lock keeps other brokers
 //!   out; within the process a file is mapped a second time only by the successor of an owner that is
@@ -24,7 +28,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -131,6 +135,13 @@ impl Segment {
         (!had_writer).then(|| SegmentWriter { segment: self.clone() })
     }
 
+    /// The segment as words, which it is for good: `None` if it has readable bytes, which may not
+    /// change, or somebody who writes bytes.
+    pub fn into_words(self: Arc<Self>) -> Option<Words> {
+        let is_free = self.readable() == 0 && !self.has_writer.swap(true, Ordering::AcqRel);
+        is_free.then_some(Words(self))
+    }
+
     /// Brings the readable bytes `from..to` to the disk.
     pub fn sync(&self, from: u64, to: u64) -> io::Result<()> {
         let Some(bytes) = to.checked_sub(from).and_then(|len| self.read(from, len)) else {
@@ -206,6 +217,75 @@ impl SegmentWriter {
 impl Drop for SegmentWriter {
     fn drop(&mut self) {
         self.segment.has_writer.store(false, Ordering::Release);
+    }
+}
+
+/// Bytes of a word.
+const WORD_BYTES: u64 = 4;
+
+/// A whole file as 32-bit big-endian numbers, each of which is read and written as one, by anybody at any
+/// time. A store releases what its thread stored before, a load acquires it: who sees a number sees what
+/// was written before it. Clones are the same file.
+#[derive(Clone, Debug)]
+pub struct Words(Arc<Segment>);
+
+impl Words {
+    /// Bytes of the file.
+    pub fn len(&self) -> u64 {
+        self.0.len
+    }
+
+    /// Whether it has no bytes, which no file has.
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
+
+    /// The word at byte `at`; `None` if there is none, or `at` is no multiple of 4.
+    pub fn load(&self, at: u64) -> Option<u32> {
+        Some(u32::from_be(self.word(at)?.load(Ordering::Acquire)))
+    }
+
+    /// Replaces the word at byte `at`. The file has to have its block there (see the module's text).
+    ///
+    /// # Panics
+    /// If there is no such word.
+    pub fn store(&self, at: u64, word: u32) {
+        let place = self.word(at);
+        assert!(place.is_some(), "no word at {at} in a file of {} bytes", self.0.len);
+        if let Some(place) = place {
+            place.store(word.to_be(), Ordering::Release);
+        }
+    }
+
+    /// Brings the bytes `from..to` to the disk, as they are at some time during the call.
+    pub fn sync(&self, from: u64, to: u64) -> io::Result<()> {
+        if from > to || to > self.0.len {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "sync beyond the file's end"));
+        }
+        match &self.0.on_sync {
+            _ if from == to => Ok(()),
+            OnSync::File => self.0.memory.0.flush_range(from as usize, (to - from) as usize),
+            OnSync::Simulated(hook) => {
+                // Word by word, as others may be writing; whole words around what is asked for.
+                let from = from - from % WORD_BYTES;
+                let words = (from..to).step_by(WORD_BYTES as usize).map_while(|at| self.load(at));
+                let bytes: Vec<u8> = words.flat_map(u32::to_be_bytes).collect();
+                hook(from, &bytes)
+            }
+        }
+    }
+
+    fn word(&self, at: u64) -> Option<&AtomicU32> {
+        let is_there = at.is_multiple_of(WORD_BYTES)
+            && at.checked_add(WORD_BYTES).is_some_and(|end| end <= self.0.len);
+        if !is_there {
+            return None;
+        }
+        // SAFETY: the word lies within the memory, which lives as long as `self`; it is aligned, as the
+        // memory begins at a page and `at` is a multiple of 4; and the segment has given up all other
+        // access to its bytes (`into_words`: nothing is readable and the right to write is taken for
+        // good), so that every access of this process to it is atomic.
+        Some(unsafe { AtomicU32::from_ptr(self.0.memory.at(at).cast()) })
     }
 }
 
@@ -295,113 +375,4 @@ impl Memory {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn segment(len: u64) -> Arc<Segment> {
-        Segment::simulated(100, Memory::zeroed(len).unwrap(), 0, |_, _| Ok(()))
-    }
-
-    fn write(writer: &mut SegmentWriter, at: u64, text: &[u8]) {
-        writer.bytes(at, text.len() as u64).unwrap().copy_from_slice(text);
-    }
-
-    #[test]
-    fn bytes_are_readable_once_published() {
-        let segment = segment(16);
-        let mut writer = segment.writer().unwrap();
-        write(&mut writer, 0, b"hello");
-        assert_eq!(segment.read(0, 5), None);
-        writer.publish(5);
-        assert_eq!(segment.read(0, 5).unwrap(), b"hello");
-        assert_eq!(segment.read(1, 5), None);
-        assert_eq!(segment.read(u64::MAX, 2), None);
-        assert_eq!(segment.read_from(3).unwrap(), b"lo");
-        assert_eq!(segment.read_from(6), None);
-    }
-
-    #[test]
-    fn what_is_readable_cannot_be_written() {
-        let segment = segment(16);
-        let mut writer = segment.writer().unwrap();
-        writer.publish(5);
-        assert!(writer.bytes(4, 1).is_none());
-        assert!(writer.bytes(5, 11).is_some());
-        assert!(writer.bytes(5, 12).is_none());
-        assert!(writer.bytes(u64::MAX, 2).is_none());
-    }
-
-    #[test]
-    #[should_panic(expected = "goes back")]
-    fn the_mark_does_not_go_back() {
-        let segment = segment(16);
-        let mut writer = segment.writer().unwrap();
-        writer.publish(5);
-        writer.publish(4);
-    }
-
-    #[test]
-    fn there_is_one_writer_at_a_time() {
-        let segment = segment(16);
-        let writer = segment.writer().unwrap();
-        assert!(segment.writer().is_none());
-        drop(writer);
-        assert!(segment.writer().is_some());
-    }
-
-    #[test]
-    fn slices_outlive_their_segment_and_grow_within_it() {
-        let segment = segment(8);
-        let mut writer = segment.writer().unwrap();
-        write(&mut writer, 0, b"abcdefgh");
-        writer.publish(6);
-        let mut slice = segment.slice(1, 2).unwrap();
-        drop((segment, writer));
-        assert_eq!(slice.offset(), 101);
-        assert!(slice.extend(3));
-        assert!(!slice.extend(1));
-        assert!(!slice.extend(u64::MAX));
-        assert_eq!(slice.into_bytes(), &b"bcdef"[..]);
-    }
-
-    #[test]
-    #[expect(clippy::disallowed_methods, reason = "two threads are what this test is about")]
-    fn a_reader_on_another_thread_sees_whole_publications() {
-        let segment = segment(1 << 16);
-        let reader = {
-            let segment = segment.clone();
-            std::thread::spawn(move || {
-                loop {
-                    let bytes = segment.read_from(0).unwrap();
-                    assert!(bytes.iter().all(|b| *b == 7), "an unpublished byte was seen");
-                    if bytes.len() == 1 << 16 {
-                        return;
-                    }
-                }
-            })
-        };
-        let mut writer = segment.writer().unwrap();
-        for at in (0..1 << 16).step_by(64) {
-            writer.bytes(at, 64).unwrap().fill(7);
-            writer.publish(at + 64);
-        }
-        reader.join().unwrap();
-    }
-
-    #[test]
-    fn a_mapped_file_is_written_and_synced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-        file.set_len(8192).unwrap();
-        assert!(Segment::map(&file, 0, 4096, 0).is_err(), "another length");
-        let segment = Segment::map(&file, 0, 8192, 0).unwrap();
-        segment.prefault(4096, 1 << 20);
-        let mut writer = segment.writer().unwrap();
-        write(&mut writer, 5000, b"x");
-        writer.publish(5001);
-        segment.sync(4500, 5001).unwrap();
-        assert!(segment.sync(0, 5002).is_err(), "not published");
-        assert_eq!(std::fs::read(&path).unwrap().get(4999..5002).unwrap(), b"\0x\0");
-    }
-}
+mod tests;

@@ -85,9 +85,14 @@ fn a_record_that_cannot_be_read_is_passed_over() {
     assert_eq!(numbers(read(&mut reader, 100)), (vec![0, 1], false));
     assert_eq!(reader.position(), PhysicalOffset(3 * 200));
     assert_eq!(numbers(read(&mut reader, 100)), (vec![3, 4], false));
-    assert_eq!(reader.position(), PhysicalOffset(2048), "the rest of its file goes with it");
-    assert_eq!(numbers(read(&mut reader, 100)), (vec![10, 11, 12, 13, 14], true));
+    assert_eq!(reader.position(), PhysicalOffset(6 * 200), "the next one that names its place");
+    assert_eq!(numbers(read(&mut reader, 100)), (vec![6, 7, 8, 9, 10, 11, 12, 13, 14], true));
     assert_eq!(reader.position(), broker.log().max_offset());
+    // Without another one, the rest of the file goes with it.
+    disk.overwrite(&path, 9 * 200, &[9]).unwrap();
+    let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(9 * 200));
+    assert_eq!(numbers(read(&mut reader, 100)), (vec![], false));
+    assert_eq!(reader.position(), PhysicalOffset(2048));
 }
 
 #[test]
@@ -99,7 +104,7 @@ fn a_bad_record_in_the_last_file_leads_to_the_end() {
     }
     let end = broker.publish();
     let path = config().log.dir.join(format!("{:020}", 0));
-    disk.overwrite(&path, 200, &[0; 4]).unwrap();
+    disk.overwrite(&path, 4 * 200, &[0; 4]).unwrap();
     let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(0));
     assert!(reader.read(100, |_| {}).is_err());
     assert_eq!(reader.position(), end);

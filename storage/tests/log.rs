@@ -7,8 +7,8 @@ use std::{path::Path, sync::Arc};
 use common::{Broker, body, config, record, record_len};
 use gantry_codec::record::{BLANK_MAGIC, Record};
 use gantry_storage::{
-    AppendError, CommitLog, Disk, FlushError, LogTail, MemDisk, PhysicalOffset, Store,
-    allocate_segment,
+    AppendError, CommitLog, Disk, DispatchMark, FlushError, LogTail, MemDisk, PhysicalOffset,
+    Store, allocate_segment,
 };
 
 const FILE: u64 = 2048;
@@ -229,7 +229,9 @@ fn a_failed_flush_closes_the_log_for_good() {
     assert_eq!(tail.check_room(1), Err(AppendError::Poisoned));
     assert!(store.log().is_poisoned());
     assert!(store.log().record_at(PhysicalOffset(0)).is_some(), "reading goes on");
-    assert!(store.checkpoint(PhysicalOffset(200)).is_err());
+    assert!(
+        store.checkpoint(DispatchMark { end: PhysicalOffset(200), last_record: None }).is_err()
+    );
     assert!(store.close().is_err());
 }
 

@@ -5,8 +5,8 @@ mod common;
 use common::{Broker, LIMITS, body, config};
 use gantry_codec::{Record, properties::tag_hash};
 use gantry_storage::{
-    Boundary, Disk, IndexEntry, MemDisk, PhysicalOffset, PullLimits, PullOutcome, PullStatus,
-    QueueOffset, offset_by_time, pull,
+    Boundary, Damage, Disk, IndexEntry, MemDisk, PhysicalOffset, PullLimits, PullOutcome,
+    PullStatus, QueueOffset, is_cold, offset_by_time, pull,
 };
 
 fn broker(messages: usize) -> Broker {
@@ -83,7 +83,7 @@ fn records_of_other_queues_between_them_part_slices() {
 fn limits_of_one_answer() {
     let mut broker = broker(40);
     let record = broker.pull("t", 0, 0).bytes() as u64 / 32;
-    let none = PullLimits { messages_max: 0, hot: (0, 0), cold: (0, 0), hot_bytes: 0 };
+    let none = PullLimits { messages_max: 0, hot: (0, 0), cold: (0, 0), hot_bytes: 0, ..LIMITS };
     let count = |broker: &mut Broker, limits| pull_with(broker, 0, limits).count;
     assert_eq!(count(&mut broker, none), 1, "one message is always given");
     assert_eq!(count(&mut broker, PullLimits { messages_max: 5, ..LIMITS }), 5);
@@ -226,4 +226,83 @@ fn offsets_by_time() {
     let empty = broker.view("t", 1);
     let search = |boundary| offset_by_time(&empty, broker.log(), 100, boundary).0;
     assert_eq!((search(Boundary::Lower), search(Boundary::Upper)), (0, 0));
+}
+
+/// Limits of a process that began after everything was written.
+const STARTED: PullLimits = PullLimits { started_at: PhysicalOffset(u64::MAX), ..LIMITS };
+
+#[test]
+fn a_flipped_bit_is_an_error_and_never_data() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    for number in 0..8 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    disk.corrupt(&config().log.dir.join(format!("{:020}", 0)), 5 * 200 + 150).unwrap();
+    let before = pull_with(&mut broker, 0, STARTED);
+    assert_eq!((ends(&before), before.count), ((PullStatus::Found, 5, 0, 8), 5));
+    let damaged = pull_with(&mut broker, 5, STARTED);
+    assert_eq!(ends(&damaged), (PullStatus::MessageDamaged, 6, 0, 8));
+    assert_eq!((damaged.count, damaged.bytes()), (0, 0));
+    let damage = damaged.damage.unwrap();
+    assert_eq!(
+        damage.to_string(),
+        "the record at 1000 of the log is damaged: the body does not match its CRC"
+    );
+    let behind = pull_with(&mut broker, 6, STARTED);
+    assert_eq!((ends(&behind), behind.count), ((PullStatus::Found, 8, 0, 8), 2));
+    let log = broker.log();
+    assert!(log.record_at(PhysicalOffset(1000)).is_none());
+    assert_eq!(log.damage_at(PhysicalOffset(1000)).unwrap(), "the body does not match its CRC");
+    assert_eq!(log.damage_at(PhysicalOffset(1200)), None);
+    // A consumer that does not want it does not meet it.
+    let view = broker.view("t", 0);
+    let wants = |entry: &IndexEntry| entry.offset != PhysicalOffset(1000);
+    let others = pull(&view, broker.log(), QueueOffset(5), &STARTED, Some(&wants));
+    assert_eq!((ends(&others), others.count), ((PullStatus::Found, 8, 0, 8), 2));
+}
+
+#[test]
+fn damage_of_any_part_of_a_record_is_found() {
+    for at in [0, 3, 4, 84, 87, 88 + 108] {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        for number in 0..3 {
+            broker.send("t", 0, &body(number, 108));
+        }
+        disk.corrupt(&config().log.dir.join(format!("{:020}", 0)), 200 + at).unwrap();
+        let damaged = pull_with(&mut broker, 1, STARTED);
+        assert_eq!(ends(&damaged), (PullStatus::MessageDamaged, 2, 0, 3), "byte {at}");
+    }
+}
+
+#[test]
+fn a_lost_message_keeps_its_place() {
+    let mut broker = broker(3);
+    broker.queue("t", 0).append_lost(2).unwrap();
+    let entry = broker.view("t", 0).entry(QueueOffset(2)).unwrap();
+    broker.queue("t", 0).append(QueueOffset(5), &[entry]).unwrap();
+    assert_eq!(ends(&broker.pull("t", 0, 0)), (PullStatus::Found, 3, 0, 6));
+    for lost in [3, 4] {
+        let outcome = broker.pull("t", 0, lost);
+        assert_eq!(ends(&outcome), (PullStatus::MessageDamaged, lost + 1, 0, 6));
+        assert_eq!(outcome.damage, Some(Damage::Lost));
+    }
+    assert_eq!(ends(&broker.pull("t", 0, 5)), (PullStatus::Found, 6, 0, 6));
+}
+
+#[test]
+fn what_was_not_received_lately_may_have_to_come_from_the_disk() {
+    let mut broker = broker(40);
+    let view = broker.view("t", 0);
+    let log = broker.log();
+    let is_cold = |at, limits: &PullLimits| is_cold(&view, log, QueueOffset(at), limits);
+    assert!(!is_cold(0, &LIMITS));
+    let entry = view.entry(QueueOffset(20)).unwrap();
+    let started = PullLimits { started_at: entry.offset, ..LIMITS };
+    assert!(is_cold(19, &started) && !is_cold(20, &started));
+    let hot_bytes = log.max_offset().since(entry.offset);
+    let near = PullLimits { hot_bytes, ..LIMITS };
+    assert!(is_cold(19, &near) && !is_cold(20, &near));
+    assert!(!is_cold(40, &STARTED) && !is_cold(u64::MAX, &STARTED), "nothing is read there");
 }

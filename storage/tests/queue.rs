@@ -18,6 +18,8 @@ fn everything() -> (PhysicalOffset, PhysicalOffset) {
 }
 
 fn open_within(disk: &MemDisk, within: (u64, u64)) -> ConsumeQueue {
+    // As the store does, so that the name of the queues' folder is on the disk.
+    disk.create_dir(&config().queues.dir).unwrap();
     let within = (PhysicalOffset(within.0), PhysicalOffset(within.1));
     ConsumeQueue::open(Arc::new(disk.clone()), &config().queues, "t", QueueId(3), within).unwrap()
 }

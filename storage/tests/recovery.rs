@@ -21,6 +21,13 @@ fn queue_file(topic: &str, queue: u32, start: u64) -> PathBuf {
     config().queues.queue_dir(topic, QueueId(queue)).join(format!("{start:020}"))
 }
 
+/// First offset of the queue of topic `t` and one past its last, before anything is dispatched.
+fn found(disk: &MemDisk) -> (u64, u64) {
+    let store = Store::open(config(), Arc::new(disk.clone())).unwrap();
+    let (min, max) = store.queue_range("t", QueueId(0)).unwrap();
+    (min.0, max.0)
+}
+
 /// A broker that has written `messages` messages of 200 bytes each, ten to a file.
 fn fill(disk: &MemDisk, messages: usize) -> Broker {
     let mut broker = Broker::open(disk.clone());
@@ -136,7 +143,7 @@ fn after_an_orderly_stop_nothing_is_read_again() {
     assert!(report.clean && report.broken.is_none());
     assert_eq!(report.dispatch_from, PhysicalOffset(place(25)));
     assert_eq!(report.to_string(), "stopped in order, log 0 to 5096, 1 queues");
-    assert_eq!(broker.store.queues()[0].max, QueueOffset(25));
+    assert_eq!(broker.range("t", 0), (0, 25));
     assert!(disk.read(&config().root.join("abort")).unwrap().is_some());
 }
 
@@ -147,11 +154,11 @@ fn after_an_abrupt_stop_work_begins_at_the_checkpoint() {
     broker.checkpoint().unwrap();
     send(&mut broker, 12..25);
     drop(broker);
+    assert_eq!(found(&disk), (0, 12), "cut, then brought up to date");
     let mut broker = Broker::open(disk);
     let report = broker.store.report().clone();
     assert_eq!(report.dispatch_from, PhysicalOffset(place(12)));
     assert!(report.to_string().starts_with("stopped abruptly, log 0 to 5096"), "{report}");
-    assert_eq!(broker.store.queues()[0].max, QueueOffset(12), "cut, then brought up to date");
     assert_eq!(count(&mut broker), 25);
     assert_eq!(broker.log().last_timestamp(), 1_000_000 + 12_000);
 }
@@ -227,8 +234,8 @@ fn a_store_left_in_order_by_java() {
     // A queue that is cut to nothing is still told of, so that it gets its messages back.
     write_java_checkpoint(&disk, 1, 1);
     disk.write_atomic(&config().root.join("abort"), b"").unwrap();
+    assert_eq!(found(&disk), (0, 0));
     let mut broker = Broker::open(disk.clone());
-    assert_eq!(broker.store.queues()[0].max, QueueOffset(0));
     assert_eq!(count(&mut broker), 25);
     broker.stop();
 
@@ -281,7 +288,7 @@ fn stale_slots_behind_the_end_of_a_queue() {
     queue.append(QueueOffset(25), &stale).unwrap();
     drop(queue);
     let mut broker = Broker::open(disk.clone());
-    assert_eq!(broker.store.queues()[0].max, QueueOffset(25));
+    assert_eq!(broker.range("t", 0), (0, 25));
     assert_eq!(broker.store.report().dispatch_from, PhysicalOffset(place(25)));
     assert_eq!(count(&mut broker), 25);
     let behind = disk.read_at(&queue_file("t", 0, 0), 25 * 20, 500).unwrap();
@@ -296,8 +303,7 @@ fn light_queues_name_records_of_other_topics() {
     light.append(QueueOffset(0), &[entry(1), entry(3)]).unwrap();
     broker.stop();
     let broker = Broker::open(disk);
-    let light = broker.store.queues().iter().find(|queue| queue.topic == "%LMQ%x").unwrap();
-    assert_eq!((light.min, light.max), (QueueOffset(0), QueueOffset(2)));
+    assert_eq!(broker.range("%LMQ%x", 0), (0, 2));
 }
 
 #[test]
@@ -308,16 +314,14 @@ fn queues_keep_their_offsets_when_their_messages_are_gone() {
         disk.remove(&log_file(file * FILE)).unwrap();
     }
     let broker = Broker::open(disk.clone());
-    let queue = &broker.store.queues()[0];
     assert_eq!(broker.log().min_offset(), PhysicalOffset(2 * FILE));
-    assert_eq!((queue.min, queue.max), (QueueOffset(20), QueueOffset(25)));
+    assert_eq!(broker.range("t", 0), (20, 25));
     drop(broker);
     // All are gone, and the log goes on in a file behind.
     disk.remove(&log_file(2 * FILE)).unwrap();
     disk.create_segment(&log_file(3 * FILE), 3 * FILE, FILE).unwrap();
     let mut broker = Broker::open(disk);
-    let queue = broker.store.queues()[0].clone();
-    assert_eq!((queue.min, queue.max), (QueueOffset(25), QueueOffset(25)));
+    assert_eq!(broker.range("t", 0), (25, 25));
     broker.send("t", 0, &body(25, 108));
     assert_eq!(broker.bodies("t", 0, 25), [body(25, 108)]);
 }

@@ -79,7 +79,7 @@ fn java_finds_files_of_full_length_and_nothing_else() {
     let mut broker =
         Broker::try_open(RealDisk, StoreConfig::new(root.to_owned(), 8192, 1010)).unwrap();
     fill(&mut broker);
-    assert_eq!(RealDisk.list(root).unwrap().len(), 4);
+    assert_eq!(RealDisk.list(root).unwrap().len(), 5);
     broker.stop();
     let names = |dir: &str| RealDisk.list(&root.join(dir)).unwrap();
     let file = |start: u64, len| (format!("{start:020}"), Some(len));

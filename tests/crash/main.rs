@@ -8,7 +8,9 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod damaged;
 mod delayed;
+mod keys;
 mod killed;
 mod stopped;
 

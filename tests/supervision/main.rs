@@ -2,6 +2,8 @@
 //! acknowledged is delivered in order, the rest of the broker goes on, and the fall is counted and
 //! logged.
 
+#[path = "../harness/by_key.rs"]
+mod by_key;
 #[path = "../harness/traffic.rs"]
 mod traffic;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gantry::{
-    log::dispatcher,
+    log::{dispatcher, indexer},
     topic::{QueueSlot, queue, topic, topics::TopicActor},
 };
 use gantry_client::{PullRequest, PullStatus};
@@ -11,6 +11,7 @@ use gantry_codec::body::ConsumerData;
 use tokio::time::timeout;
 
 use crate::{
+    by_key,
     rig::{HOLD, QUEUES, Rig, TOPIC, with_broker},
     traffic::{PATIENCE, create_topic, eventually},
 };
@@ -60,6 +61,20 @@ fn a_dispatcher_goes_on_where_it_was() {
 }
 
 #[test]
+fn an_indexer_goes_on_where_it_was() {
+    with_broker(async |rig| {
+        let indexer = rig.broker.indexer.as_ref().expect("keys are indexed").indexer.clone();
+        rig.traffic(async || indexer.do_send(indexer::Panic)).await;
+        rig.assert_restarted("indexer");
+        let message = gantry_client::Message::new(TOPIC, "the last").with_keys("last");
+        rig.client.producer("more").send(&message).await.unwrap();
+        let broker = rig.broker.addr.to_string();
+        let find = async || by_key::bodies(&rig.client, &broker, TOPIC, "last").await;
+        eventually("the last message by its key", async || find().await == ["the last"]).await;
+    });
+}
+
+#[test]
 fn a_topic_keeps_its_queues_and_takes_orders() {
     with_broker(async |rig| {
         let find = rig.broker.shared.topics_root.send(TopicActor(TOPIC.into()));
@@ -70,7 +85,7 @@ fn a_topic_keeps_its_queues_and_takes_orders() {
         create_topic(&rig.client, &broker, TOPIC, QUEUES + 1).await;
         let producer = rig.client.producer("more");
         for (queue_id, queue) in (0..).zip(rig.queues().await) {
-            let end = slot(rig, queue_id).range().1 as i64;
+            let end = slot(rig, queue_id).range().unwrap().1 as i64;
             let message = gantry_client::Message::new(TOPIC, "one more");
             let receipt = producer.send_to(&queue, &message).await.unwrap();
             assert_eq!(receipt.queue_offset, end, "{queue:?}");

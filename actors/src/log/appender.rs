@@ -23,7 +23,7 @@ use super::{
     allocator::{Allocate, Allocator, SegmentReady},
     batch::{AppendBatch, NewMessage, Send, SendBatch, SendResult},
     dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
-    flusher::{FlushBatches, Flusher},
+    flusher::{Flush, FlushQueue, Flusher},
     state::LogState,
 };
 
@@ -49,6 +49,8 @@ pub struct AppenderParts {
     pub signal: Arc<DispatchSignal>,
     /// Flushes, and answers batches that wait for it.
     pub flusher: Addr<Shell<Flusher>>,
+    /// Where they wait.
+    pub flush_queue: Arc<FlushQueue>,
     /// Makes the next file ahead of time.
     pub allocator: Addr<Shell<Allocator>>,
     /// Whether the log takes messages.
@@ -165,7 +167,10 @@ impl Appender {
         let host = self.parts.store_host;
         let bytes = messages.iter().map(|m| record(send, m, properties, host).encoded_len() as u64);
         self.tail.check_room(bytes.sum())?;
-        let first = send.slot.take_offsets(self.round.number, messages.len() as u64);
+        let first = match send.slot.take_offsets(self.round.number, messages.len() as u64) {
+            Ok(first) => first,
+            Err(why) => return Ok(SendResult::Refused(why.into())),
+        };
         for (message, offset) in messages.iter_mut().zip(first..) {
             let mut record = record(send, message, properties, host);
             record.queue_offset = offset as i64;
@@ -232,8 +237,8 @@ impl Appender {
         for batch in done {
             batch.answer();
         }
-        if !waiting.is_empty() {
-            self.parts.flusher.do_send(FlushBatches { end, batches: waiting });
+        if !waiting.is_empty() && self.parts.flush_queue.push(end, waiting) {
+            self.parts.flusher.do_send(Flush);
         }
     }
 

@@ -39,6 +39,8 @@ pub struct SendBatch {
     pub done: usize,
     /// Whether a send of this batch asks to wait for the flush (property `WAIT`).
     pub wait_flush: bool,
+    /// Whether it was stored and could not be flushed in time.
+    pub flush_timed_out: bool,
     /// For the sender's own use, given back as it was.
     pub tag: u32,
     /// Where the results go.
@@ -126,6 +128,7 @@ impl SendBatch {
         self.bytes = 0;
         self.done = 0;
         self.wait_flush = false;
+        self.flush_timed_out = false;
         self.permit = None;
     }
 

@@ -8,26 +8,31 @@
 //! Begins with the first wake-up, which the broker sends once the topics are published: before that,
 //! every entry would look like one of a topic that was deleted.
 //!
+//! It knows which queues it has sent something to since the last checkpoint, so that the checkpointer
+//! can have those confirm that they have written it ([`Mark`]).
+//!
 //! Invariants: entries of one queue leave in log order; the position moves only after the entries
 //! have been sent, so a round that died is read again (queues skip what they have); before an orderly
 //! stop ends, all entries have been sent.
 //! Failure policy: restart from disk, at the last position.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use actix::{AsyncContext, Message};
-use gantry_codec::record::sys_flag;
-use gantry_storage::{CommitLog, DispatchEntry, DispatchReader, IndexEntry, PhysicalOffset};
-use gantry_supervisor::{Ctx, Logic, Receive, Reply};
+use actix::{Addr, AsyncContext, Message};
+use gantry_storage::{
+    CommitLog, DelayLevels, DispatchEntry, DispatchMark, DispatchReader, PhysicalOffset,
+};
+use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, info};
 
-use crate::{
-    schedule::DelayLevels,
-    topic::{IndexBatch, QueueSlot, TopicTable, TopicView, names::SCHEDULE_TOPIC},
+use super::{
+    checkpointer::{Checkpointer, Confirm, Confirmation},
+    indexer::IndexerLink,
 };
+use crate::topic::{IndexBatch, QueueSlot, TopicTable, TopicView};
 
 /// Entries per round: enough to make the hop cheap, few enough to let the queues run in between.
 const ROUND_ENTRIES_MAX: usize = 2048;
@@ -47,6 +52,15 @@ pub struct Redispatch {
     pub after: PhysicalOffset,
 }
 
+/// Has every queue that was sent something confirm that it wrote that; the last one's answer reaches
+/// the checkpointer.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Mark {
+    /// Who wants to know.
+    pub reply_to: Addr<Shell<Checkpointer>>,
+}
+
 /// Make the next handler panic; for tests of the supervision.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -58,6 +72,17 @@ pub struct DispatchSignal {
     wake_queued: AtomicBool,
     position: AtomicU64,
     start_end: PhysicalOffset,
+    progress: Mutex<Progress>,
+}
+
+/// What a checkpoint is made of; outlives the dispatcher's incarnations.
+#[derive(Default)]
+struct Progress {
+    mark: DispatchMark,
+    /// Queues that were sent something since they last confirmed.
+    touched: Vec<Arc<QueueSlot>>,
+    /// How often they were asked.
+    round: u64,
 }
 
 impl DispatchSignal {
@@ -65,7 +90,23 @@ impl DispatchSignal {
     /// ends at `end` now.
     pub fn new(start: PhysicalOffset, end: PhysicalOffset) -> Self {
         let (wake_queued, position) = (AtomicBool::new(true), AtomicU64::new(start.0));
-        Self { wake_queued, position, start_end: end }
+        let mark = DispatchMark { end: start, last_record: None };
+        let progress = Mutex::new(Progress { mark, round: 1, ..Progress::default() });
+        Self { wake_queued, position, start_end: end, progress }
+    }
+
+    /// How far the log has been dispatched.
+    pub fn mark(&self) -> DispatchMark {
+        self.progress().mark
+    }
+
+    /// Queues that did not confirm are asked again the next time.
+    pub fn touch_again(&self, slots: Vec<Arc<QueueSlot>>) {
+        self.progress().touched.extend(slots);
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the caller has to send the wake-up; at most one is queued.
@@ -86,6 +127,7 @@ pub struct Dispatcher {
     topics: Arc<TopicTable>,
     levels: DelayLevels,
     signal: Arc<DispatchSignal>,
+    indexer: Option<IndexerLink>,
     round: Round,
     restarted: bool,
     log_to: Logger,
@@ -104,7 +146,7 @@ struct Round {
 
 impl Round {
     fn add(&mut self, entry: &DispatchEntry<'_>, topics: &TopicTable, levels: &DelayLevels) {
-        if !is_indexed(entry) {
+        if !entry.is_indexed() {
             return;
         }
         if self.topic.as_ref().is_none_or(|view| view.config.topic_name != entry.topic) {
@@ -117,7 +159,7 @@ impl Round {
         if entry.offset < self.start_end {
             slot.saw_offset(entry.queue_offset.0);
         }
-        let index = index_entry(entry, levels);
+        let index = entry.index_entry(levels);
         let place = slot.dispatch_place(self.number).unwrap_or(usize::MAX);
         match self.batches.get_mut(place) {
             Some((_, batch)) if batch.continues_at(entry.queue_offset) => batch.entries.push(index),
@@ -129,8 +171,12 @@ impl Round {
         }
     }
 
-    fn send(&mut self) {
+    /// Sends each queue its batch, having noted that it is touched.
+    fn send(&mut self, progress: &mut Progress) {
         for (slot, batch) in self.batches.drain(..) {
+            if slot.touch(progress.round) {
+                progress.touched.push(slot.clone());
+            }
             slot.actor().do_send(batch);
         }
         self.number += 1;
@@ -138,46 +184,40 @@ impl Round {
     }
 }
 
-/// Half messages and rollbacks are in no queue.
-fn is_indexed(entry: &DispatchEntry<'_>) -> bool {
-    matches!(entry.sys_flag & sys_flag::TRANSACTION, 0 | sys_flag::COMMIT)
-}
-
-/// The queue's entry: with the hash of the tag, or the delivery time of a delayed message.
-fn index_entry(entry: &DispatchEntry<'_>, levels: &DelayLevels) -> IndexEntry {
-    let tags_code = if entry.topic == SCHEDULE_TOPIC {
-        entry.store_timestamp + levels.delay_ms(entry.queue_id + 1)
-    } else {
-        entry.tags_code
-    };
-    IndexEntry { offset: entry.offset, size: entry.size, tags_code }
-}
-
 impl Dispatcher {
-    /// A dispatcher that begins where `signal` says its predecessor stopped.
+    /// A dispatcher that begins where `signal` says its predecessor stopped, and wakes `indexer`.
     pub fn new(
         log: CommitLog,
         topics: Arc<TopicTable>,
         levels: DelayLevels,
         signal: Arc<DispatchSignal>,
+        indexer: Option<IndexerLink>,
         incarnation: u64,
         log_to: Logger,
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
         let start_end = signal.start_end;
         let round = Round { number: (incarnation << 40) + 1, start_end, ..Round::default() };
-        Self { log, reader, topics, levels, signal, round, restarted: incarnation > 0, log_to }
+        let restarted = incarnation > 0;
+        Self { log, reader, topics, levels, signal, indexer, round, restarted, log_to }
     }
 
     /// One round; whether there is more to do.
     pub fn dispatch(&mut self) -> bool {
         let Self { reader, round, topics, levels, .. } = self;
         let read = reader.read(ROUND_ENTRIES_MAX, |entry| round.add(entry, topics, levels));
-        self.round.send();
+        {
+            let mut progress = self.signal.progress();
+            self.round.send(&mut progress);
+            progress.mark = self.reader.mark();
+        }
         if let Err(e) = read {
             error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
         }
         self.signal.position.store(self.reader.position().0, Ordering::Release);
+        if let Some(indexer) = &self.indexer {
+            indexer.wake();
+        }
         self.reader.position() < self.log.max_offset()
     }
 
@@ -194,11 +234,11 @@ impl Dispatcher {
                 let wanted = entry.offset < end
                     && entry.queue_id == slot.queue_id
                     && *entry.topic == *slot.topic
-                    && is_indexed(entry);
+                    && entry.is_indexed();
                 if !wanted {
                     return;
                 }
-                let index = index_entry(entry, &self.levels);
+                let index = entry.index_entry(&self.levels);
                 match batches.last_mut() {
                     Some(last) if last.continues_at(entry.queue_offset) => last.entries.push(index),
                     _ => batches.push(IndexBatch::of(entry.queue_offset, index)),
@@ -217,6 +257,20 @@ impl Dispatcher {
             order.slot.actor().do_send(batch);
         }
         order.slot.actor().do_send(IndexBatch { again: true, ..last.unwrap_or_default() });
+    }
+}
+
+impl DispatchSignal {
+    /// Asks the touched queues, in mailboxes that have their entries already.
+    fn ask_touched(&self, reply_to: Addr<Shell<Checkpointer>>) {
+        let mut progress = self.progress();
+        progress.round += 1;
+        let touched = std::mem::take(&mut progress.touched);
+        let confirmation = Confirmation::new(progress.mark, touched.len(), reply_to);
+        for slot in touched {
+            let answer = confirmation.ask(slot.clone());
+            slot.actor().do_send(Confirm(answer));
+        }
     }
 }
 
@@ -250,6 +304,13 @@ impl Receive<LogAdvanced> for Dispatcher {
 impl Receive<Redispatch> for Dispatcher {
     fn receive(&mut self, order: Redispatch, _: &mut Ctx<Self>) -> Reply<()> {
         self.redispatch(&order);
+        Reply::Now(())
+    }
+}
+
+impl Receive<Mark> for Dispatcher {
+    fn receive(&mut self, order: Mark, _: &mut Ctx<Self>) -> Reply<()> {
+        self.signal.ask_touched(order.reply_to);
         Reply::Now(())
     }
 }

@@ -5,14 +5,21 @@
 //! | [`appender`] | the only writer of the tail | `log`, or shared with the connections |
 //! | [`flusher`] | brings it to the disk, answers who waits for that | `flush` |
 //! | [`allocator`] | makes the next file ahead of its need | `files` |
+//! | [`checkpointer`] | brings queues to the disk, writes down how far | `checkpoint` |
 //! | [`dispatcher`] | tells each queue its new entries | `dispatch`, with the queues |
+//! | [`indexer`] | makes the key index behind it | `index` |
+//! | [`key_lookup`] | answers queries by key | `cold` |
 //!
 //! [`batch`] is what travels between connections and the appender; [`state`] says whether the log
-//! takes messages.
+//! takes messages; [`key_index`] starts what the key index needs.
 
 pub mod allocator;
 pub mod appender;
 pub mod batch;
+pub mod checkpointer;
 pub mod dispatcher;
 pub mod flusher;
+pub mod indexer;
+pub mod key_index;
+pub mod key_lookup;
 pub mod state;

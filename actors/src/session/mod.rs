@@ -2,16 +2,19 @@
 //!
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
 //! `send` prepares messages and hands one batch per burst to the appender, `pull` reads the
-//! published views and answers from the mapped log, `lookup` answers offset and message queries.
+//! published views and answers from the mapped log, `lookup` answers offset and message queries,
+//! `query` those by key.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
 //!
 //! Owns: the batch that is being gathered, the batches under way, a cache of the topic used last.
 //! Must not: block, wait, or keep state that another connection would need.
 
+mod cold;
 mod lookup;
 mod properties;
 mod pull;
+mod query;
 mod send;
 mod send_back;
 mod shared;
@@ -21,7 +24,9 @@ use std::sync::Arc;
 
 use actix::Recipient;
 use gantry_codec::{Command, body::SubscriptionData, request_code as rq};
+use gantry_storage::PullOutcome;
 
+pub use cold::{ColdReader, ColdReaders};
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};
 
@@ -39,6 +44,8 @@ pub enum SessionEvent {
     Appended(Box<SendBatch>),
     /// A held pull is due.
     PullDue(Box<PullRequest>),
+    /// A pull was read by a [`ColdReader`]; nothing if that failed.
+    PullRead(Box<PullRequest>, Option<Box<PullOutcome>>),
 }
 
 /// See the module's text.
@@ -120,7 +127,8 @@ impl Service for Session {
             | rq::GET_MIN_OFFSET
             | rq::SEARCH_OFFSET_BY_TIMESTAMP
             | rq::GET_EARLIEST_MSG_STORETIME
-            | rq::VIEW_MESSAGE_BY_ID => Outcome::Reply(lookup::answer(&self.shared, &cmd)),
+            | rq::VIEW_MESSAGE_BY_ID => lookup::answer(&self.shared, cmd),
+            rq::QUERY_MESSAGE => query::query(&self.shared, cmd),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),
@@ -136,7 +144,10 @@ impl Service for Session {
     fn event(&mut self, event: SessionEvent, _: &ConnectionHandle, out: &mut Outbox) {
         match event {
             SessionEvent::Appended(batch) => self.appended(batch, out),
-            SessionEvent::PullDue(request) => self.pull_due(&request, out),
+            SessionEvent::PullDue(request) => self.pull_due(request, out),
+            SessionEvent::PullRead(request, found) => {
+                self.pull_read(&request, found.as_deref(), out);
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 //! The checks and their order are Java's (wire.md 2.4). The queue's index and the log are read
 //! through their published views on the connection's thread; small messages are copied behind the
 //! answer's header, large ones leave as slices of the mapping. A pull that finds nothing and may wait
-//! is parked at the queue's actor and read once more when that sends it back.
+//! is parked at the queue's actor and read once more when that sends it back. One that may have to wait
+//! for the disk is read by another thread ([`super::cold`]).
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +12,14 @@ use gantry_codec::{
     Command, PullHeader, PullReply, SerializeType, body::SubscriptionData, filter,
     response_code as rs,
 };
-use gantry_storage::{IndexEntry, PullLimits, PullOutcome, PullStatus, QueueOffset, pull};
+use gantry_storage::{
+    CommitLog, ConsumeQueueView, IndexEntry, PullLimits, PullOutcome, PullStatus, QueueOffset,
+    is_cold, pull,
+};
+use slog::error;
 use tokio::time::Instant;
 
-use super::Session;
+use super::{Session, cold::ColdPull};
 use crate::{
     error_to_wire::{self, PullRefusal},
     net::{Outbox, Outcome},
@@ -34,6 +39,15 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 const HELD_PULLS_MAX: usize = 10_000;
 /// Runs of messages above this leave as slices of the mapping, below it they are copied.
 const SLICE_BYTES_MIN: usize = 16 * 1024;
+
+/// What became of an attempt to read at once.
+enum Read {
+    Found(PullOutcome),
+    /// It may have to wait for the disk.
+    Cold,
+    /// The queue has messages, and its actor has not opened it.
+    Unopened,
+}
 
 /// Why a pull is not read now.
 enum Detour {
@@ -93,12 +107,13 @@ impl Session {
         }
         let may_hold = header.sys_flag & SUSPEND != 0 && self.held_pulls < HELD_PULLS_MAX;
         match self.read(&request) {
-            Some(found) if may_hold && code(&request, &found) == rs::PULL_NOT_FOUND => {
+            Read::Found(found) if may_hold && code(&request, &found) == rs::PULL_NOT_FOUND => {
                 self.park(request, header.suspend_timeout_millis);
             }
-            Some(found) => self.answer_pull(&request, &found, out),
+            Read::Found(found) => self.answer_pull(&request, &found, out),
+            Read::Cold => self.read_cold(Box::new(request)),
             // Its actor opens the queue and sends the pull back.
-            None => self.park(request, 0),
+            Read::Unopened => self.park(request, 0),
         }
         Ok(())
     }
@@ -129,6 +144,7 @@ impl Session {
             .filter(|id| *id < view.config.read_queue_nums as u32)
             .and_then(|id| view.queue(id))
             .ok_or(PullRefusal::QueueId { asked: header.queue_id, view: view.clone() })?;
+        slot.range().map_err(PullRefusal::Queue)?;
         let filter = if header.sys_flag & SUBSCRIPTION != 0 {
             self.subscription_of_request(header)?
         } else {
@@ -173,21 +189,44 @@ impl Session {
         Ok(Some(data))
     }
 
-    /// Reads from the views; `None` if the queue has messages and has not been opened yet.
-    fn read(&self, request: &PullRequest) -> Option<PullOutcome> {
+    /// Reads from the views, if that needs no disk.
+    fn read(&self, request: &PullRequest) -> Read {
         let Some(view) = request.slot.view() else {
-            let never_written = request.slot.range().1 == 0;
-            return never_written.then(PullOutcome::never_written);
+            let never_written = request.slot.range().is_ok_and(|(_, max)| max == 0);
+            return if never_written {
+                Read::Found(PullOutcome::never_written())
+            } else {
+                Read::Unopened
+            };
         };
-        let limits = PullLimits { messages_max: request.messages_max, ..self.shared.config.limits };
-        let (log, from) = (&self.shared.log, QueueOffset(request.offset));
-        Some(match &request.filter {
-            None => pull(&view, log, from, &limits, None),
-            Some(filter) => {
-                let wanted = |entry: &IndexEntry| filter.matches(entry.tags_code as i32);
-                pull(&view, log, from, &limits, Some(&wanted))
-            }
-        })
+        let limits = &self.shared.config.limits;
+        if is_cold(&view, &self.shared.log, QueueOffset(request.offset), limits) {
+            return Read::Cold;
+        }
+        Read::Found(read_queue(&view, &self.shared.log, limits, request))
+    }
+
+    /// Has a thread read that may wait for the disk.
+    fn read_cold(&mut self, request: Box<PullRequest>) {
+        let (Some(back), Some(view)) = (&self.reply_to, request.slot.view()) else { return };
+        self.held_pulls += 1;
+        let (log, limits) = (self.shared.log.clone(), self.shared.config.limits);
+        let pull = ColdPull::new(request, back.clone());
+        self.shared.cold.pull(pull, move |request| read_queue(&view, &log, &limits, request));
+    }
+
+    /// Answers a pull that another thread has read.
+    pub(super) fn pull_read(
+        &mut self,
+        request: &PullRequest,
+        found: Option<&PullOutcome>,
+        out: &mut Outbox,
+    ) {
+        self.held_pulls = self.held_pulls.saturating_sub(1);
+        match found {
+            Some(found) => self.answer_pull(request, found, out),
+            None => fail_pull(request, error_to_wire::UNREADABLE_QUEUE, out),
+        }
     }
 
     /// Leaves the pull with the queue's actor until there is something for it.
@@ -207,13 +246,25 @@ impl Session {
     }
 
     /// A parked pull came back: read once more, and answer whatever that gives.
-    pub(super) fn pull_due(&mut self, request: &PullRequest, out: &mut Outbox) {
+    pub(super) fn pull_due(&mut self, request: Box<PullRequest>, out: &mut Outbox) {
         self.held_pulls = self.held_pulls.saturating_sub(1);
-        let found = self.read(request).unwrap_or_else(PullOutcome::never_written);
-        self.answer_pull(request, &found, out);
+        match self.read(&request) {
+            Read::Found(found) => self.answer_pull(&request, &found, out),
+            Read::Cold => self.read_cold(request),
+            // Not an offset: a consumer would take that for the truth.
+            Read::Unopened => fail_pull(&request, error_to_wire::UNREADABLE_QUEUE, out),
+        }
     }
 
     fn answer_pull(&self, request: &PullRequest, found: &PullOutcome, out: &mut Outbox) {
+        if let Some(damage) = &found.damage {
+            let slot = &request.slot;
+            error!(self.shared.log_to, "message is damaged"; "topic" => &*slot.topic,
+                "queue" => slot.queue_id, "offset" => request.offset, "damage" => %damage);
+            if !self.shared.config.skip_damaged {
+                return fail_pull(request, &error_to_wire::damaged(request, damage), out);
+            }
+        }
         let reply = PullReply {
             opaque: request.opaque,
             code: code(request, found),
@@ -235,9 +286,42 @@ impl Session {
     }
 }
 
+fn read_queue(
+    view: &ConsumeQueueView,
+    log: &CommitLog,
+    limits: &PullLimits,
+    request: &PullRequest,
+) -> PullOutcome {
+    let limits = PullLimits { messages_max: request.messages_max, ..*limits };
+    let from = QueueOffset(request.offset);
+    match &request.filter {
+        None => pull(view, log, from, &limits, None),
+        Some(filter) => {
+            let wanted = |entry: &IndexEntry| filter.matches(entry.tags_code as i32);
+            pull(view, log, from, &limits, Some(&wanted))
+        }
+    }
+}
+
+/// Answers a pull with an error; where its consumer is does not change.
+fn fail_pull(request: &PullRequest, remark: &str, out: &mut Outbox) {
+    let (min, max) = request.slot.range().unwrap_or_default();
+    let reply = PullReply {
+        opaque: request.opaque,
+        code: rs::SYSTEM_ERROR,
+        remark,
+        serialize_type: request.serialize_type,
+        suggest_which_broker_id: 0,
+        next_begin_offset: request.offset as i64,
+        min_offset: min as i64,
+        max_offset: max as i64,
+    };
+    reply.encode_head(0, out.buffer());
+}
+
 /// Tells the client where its group has been moved to.
 fn answer_reset(request: &PullRequest, offset: i64, out: &mut Outbox) {
-    let (min, max) = request.slot.range();
+    let (min, max) = request.slot.range().unwrap_or_default();
     let reply = PullReply {
         opaque: request.opaque,
         code: rs::PULL_OFFSET_MOVED,
@@ -257,7 +341,9 @@ fn code(request: &PullRequest, found: &PullOutcome) -> i32 {
         PullStatus::Found => rs::SUCCESS,
         PullStatus::OffsetOverflowOne | PullStatus::OffsetFoundNull => rs::PULL_NOT_FOUND,
         PullStatus::NoMessageInQueue if request.offset == 0 => rs::PULL_NOT_FOUND,
-        PullStatus::NoMatchedMessage | PullStatus::MessageWasRemoving => rs::PULL_RETRY_IMMEDIATELY,
+        PullStatus::NoMatchedMessage
+        | PullStatus::MessageWasRemoving
+        | PullStatus::MessageDamaged => rs::PULL_RETRY_IMMEDIATELY,
         _ => rs::PULL_OFFSET_MOVED,
     }
 }

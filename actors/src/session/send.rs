@@ -135,6 +135,8 @@ impl Session {
                 (self.schedule_queue(level)?, Some(real))
             }
         };
+        // Here and not on the appender's thread: the first use of a queue reads its files.
+        slot.settle().map_err(SendRefusal::Queue)?;
         Ok(Accepted { header, slot, scan, reconsume_times, delayed_for })
     }
 
@@ -318,7 +320,8 @@ impl Session {
         let unique_key = messages.first().and_then(|m| batch.properties.get(m.unique_key.clone()));
         let reply = SendReply {
             opaque: send.opaque,
-            code: rs::SUCCESS,
+            // Stored in either case, and delivered: clients tell the status, and do not send again.
+            code: if batch.flush_timed_out { rs::FLUSH_DISK_TIMEOUT } else { rs::SUCCESS },
             remark: None,
             serialize_type: send.serialize_type,
             msg_id: &self.message_ids,

@@ -7,9 +7,12 @@ use gantry_codec::UniqueKeys;
 use gantry_storage::{Clock, CommitLog, PullLimits};
 use gantry_supervisor::{Credits, Shell};
 
+use slog::Logger;
+
+use super::ColdReaders;
 use crate::{
     group::Control,
-    log::{appender::Appender, state::LogState},
+    log::{appender::Appender, key_lookup::KeyQueries, state::LogState},
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -36,6 +39,8 @@ pub struct SessionConfig {
     pub delay_levels: u32,
     /// What one pull gets at most.
     pub limits: PullLimits,
+    /// Whether consumers are led past damaged messages instead of being told of them.
+    pub skip_damaged: bool,
 }
 
 /// See the module's text.
@@ -52,6 +57,8 @@ pub struct Shared {
     pub control: Control,
     /// The log, to read.
     pub log: CommitLog,
+    /// How queries by key are answered.
+    pub key_queries: KeyQueries,
     /// Whether the log takes messages.
     pub log_state: Arc<LogState>,
     /// The log's writer.
@@ -62,6 +69,10 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// Makes unique keys for messages without one.
     pub unique_keys: UniqueKeys,
+    /// Reads that may wait for the disk.
+    pub cold: ColdReaders,
+    /// For what operators have to know.
+    pub log_to: Logger,
 }
 
 impl Shared {

@@ -32,6 +32,16 @@ impl Facts {
         self.topics.get(topic)?.queue(u32::try_from(queue_id).ok()?).cloned()
     }
 
+    /// First offset and one past the last; zeros for a queue that does not exist.
+    ///
+    /// # Errors
+    /// Why the queue's files cannot be read.
+    pub fn try_range(&self, topic: &str, queue_id: i32) -> Result<(i64, i64), String> {
+        let range = self.slot(topic, queue_id).map(|slot| slot.range()).transpose()?;
+        let (min, max) = range.unwrap_or_default();
+        Ok((min as i64, max as i64))
+    }
+
     fn view(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueueView>> {
         self.queues.view(&*self.slot(topic, queue_id)?)
     }
@@ -49,8 +59,7 @@ impl QueueFacts for Facts {
     }
 
     fn range(&self, topic: &str, queue_id: i32) -> (i64, i64) {
-        let (min, max) = self.slot(topic, queue_id).map_or((0, 0), |slot| slot.range());
-        (min as i64, max as i64)
+        self.try_range(topic, queue_id).unwrap_or_default()
     }
 
     fn is_in_memory(&self, topic: &str, queue_id: i32, offset: i64) -> bool {

@@ -28,7 +28,5 @@ pub use facts::Facts;
 pub use held_pulls::HeldPull;
 pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue};
 pub use queues::Queues;
-pub use topics::{
-    AllTopics, CreateTopic, Recovered, RemoveTopic, Topics, TopicsParts, UpdateTopic,
-};
+pub use topics::{AllTopics, CreateTopic, RemoveTopic, Topics, TopicsParts, UpdateTopic};
 pub use view::{QueueAdvanced, QueueSlot, TopicTable, TopicView};

@@ -23,7 +23,10 @@ use super::{
     held_pulls::{HeldPull, HeldPulls},
     view::QueueSlot,
 };
-use crate::log::dispatcher::{Dispatcher, Redispatch};
+use crate::log::{
+    checkpointer::Confirm,
+    dispatcher::{Dispatcher, Redispatch},
+};
 
 /// An order that was not answered for this long died with the dispatcher, and is given again.
 const GAP_PATIENCE: Duration = Duration::from_secs(2);
@@ -85,6 +88,8 @@ pub struct Queue {
     timer_at: Option<Instant>,
     /// When a gap was last ordered again; until it is filled, later entries are dropped.
     awaits_gap: Option<Instant>,
+    /// Whether entries could not be written.
+    lacks_entries: bool,
     restarted: bool,
     dispatcher: Addr<Shell<Dispatcher>>,
     log: Logger,
@@ -107,6 +112,7 @@ impl Queue {
             held: HeldPulls::default(),
             timer_at: None,
             awaits_gap: None,
+            lacks_entries: false,
             restarted,
             dispatcher,
             log,
@@ -121,8 +127,7 @@ impl Queue {
         let Some((first, fresh)) = self.fresh(batch) else { return };
         // What a look at the whole log brought is all there is: a queue may begin anywhere.
         let begins_here = batch.again && end.0 == 0;
-        if first > end && !begins_here {
-            self.order_gap();
+        if first > end && !begins_here && !self.fill_gap(batch, first) {
             return;
         }
         if first < end {
@@ -135,9 +140,11 @@ impl Queue {
         }
         if let Err(e) = self.index.append(first, fresh) {
             // Derived data: nothing is lost, but consumers do not see these messages until it works.
+            self.lacks_entries = true;
             error!(self.log, "queue index cannot be written"; "offset" => end.0, "error" => %e);
             return;
         }
+        self.lacks_entries = false;
         self.slot.advanced();
         if !self.held.is_empty() {
             self.held.arrived((first.0..).zip(fresh.iter().map(|e| e.tags_code)));
@@ -150,6 +157,23 @@ impl Queue {
         let known = batch.entries.iter().take_while(|e| e.offset < known_until).count();
         let fresh = batch.entries.get(known..).filter(|fresh| !fresh.is_empty())?;
         Some((QueueOffset(batch.first.0 + known as u64), fresh))
+    }
+
+    /// Fills the gap before `first` if the log has been read again and has nothing of it: the records
+    /// are damaged. Otherwise orders that; whether the gap is filled.
+    fn fill_gap(&mut self, batch: &IndexBatch, first: QueueOffset) -> bool {
+        if !batch.again {
+            self.order_gap();
+            return false;
+        }
+        let end = self.index.max_offset();
+        error!(self.log, "messages are lost, their records are damaged";
+            "from" => end.0, "to" => first.0);
+        let filled = self.index.append_lost(first.since(end));
+        if let Err(e) = &filled {
+            error!(self.log, "queue index cannot be written"; "offset" => end.0, "error" => %e);
+        }
+        filled.is_ok()
     }
 
     fn order_gap(&mut self) {
@@ -194,6 +218,15 @@ impl Logic for Queue {
 impl Receive<IndexBatch> for Queue {
     fn receive(&mut self, batch: IndexBatch, _: &mut Ctx<Self>) -> Reply<()> {
         self.index(&batch);
+        Reply::Now(())
+    }
+}
+
+impl Receive<Confirm> for Queue {
+    fn receive(&mut self, Confirm(answer): Confirm, _: &mut Ctx<Self>) -> Reply<()> {
+        if self.awaits_gap.is_none() && !self.lacks_entries {
+            answer.confirm();
+        }
         Reply::Now(())
     }
 }

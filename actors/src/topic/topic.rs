@@ -9,27 +9,30 @@
 //! Failure policy: restart from disk, that is from the view that was published last (the slots are
 //! shared and live on) and the configuration in the file.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use actix::{ActorContext, Message};
+use actix::{ActorContext, Addr, Message};
 use gantry_codec::body::TopicConfig;
-use gantry_supervisor::{Ctx, Logic, Receive, Reply};
+use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, info};
 
 use super::{
-    queue::DeleteQueue,
+    queue::Queue,
     queues::Queues,
     view::{QueueSlot, TopicTable, TopicView},
 };
+
+/// No topic is given more queues; a folder's name may say anything.
+const QUEUES_MAX: u32 = 65_536;
 
 /// Take over this configuration and publish it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Configure(pub TopicConfig);
 
-/// Delete the topic with its queues.
+/// Delete the topic; the queues that have something to be deleted as well.
 #[derive(Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Vec<Addr<Shell<Queue>>>")]
 pub struct DeleteTopic;
 
 /// Make the next handler panic; for tests of the supervision.
@@ -47,32 +50,25 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// The actor of the topic `name`. Queues that a published view has are taken over; `recovered`
-    /// tells the offsets of those that were found on disk, by queue.
-    pub fn new(
-        name: Arc<str>,
-        recovered: &HashMap<u32, (u64, u64)>,
-        table: Arc<TopicTable>,
-        queues: Arc<Queues>,
-        log: Logger,
-    ) -> Self {
+    /// The actor of the topic `name`. Queues that a published view has are taken over; others have
+    /// what the store has of them.
+    pub fn new(name: Arc<str>, table: Arc<TopicTable>, queues: Arc<Queues>, log: Logger) -> Self {
         let slots = table.get(&name).map(|view| view.queues.to_vec()).unwrap_or_default();
         let mut topic = Self { name, slots, table, queues, log };
-        let on_disk = recovered.keys().max().map_or(0, |max| max + 1);
-        topic.add_slots(on_disk, recovered);
+        // As many as there are on disk, also if the number was lowered since.
+        topic.add_slots(topic.queues.store.queue_count(&topic.name).min(QUEUES_MAX));
         topic
     }
 
-    fn add_slots(&mut self, count: u32, recovered: &HashMap<u32, (u64, u64)>) {
+    fn add_slots(&mut self, count: u32) {
         for id in self.slots.len() as u32..count {
-            let range = recovered.get(&id).copied().unwrap_or_default();
-            self.slots.push(self.queues.slot(self.name.clone(), id, range));
+            self.slots.push(self.queues.slot(self.name.clone(), id));
         }
     }
 
     fn publish(&mut self, config: TopicConfig) {
         let count = config.read_queue_nums.max(config.write_queue_nums).max(0) as u32;
-        self.add_slots(count, &HashMap::new());
+        self.add_slots(count);
         let view = Arc::new(TopicView::new(config, self.slots.clone()));
         if let Some(old) = self.table.get(&self.name) {
             old.supersede();
@@ -80,19 +76,23 @@ impl Topic {
         self.table.insert(&self.name, &view);
     }
 
-    fn delete(&mut self) {
+    fn delete(&mut self) -> Vec<Addr<Shell<Queue>>> {
         info!(self.log, "topic deleted"; "queues" => self.slots.len());
         if let Some(view) = self.table.get(&self.name) {
             view.supersede();
         }
         self.table.remove(&self.name);
+        let mut queues = Vec::new();
         for slot in &self.slots {
             slot.retire();
-            // A queue that was never written or read has neither an actor nor files.
-            if slot.started_actor().is_some() || slot.range().1 > 0 {
-                slot.actor().do_send(DeleteQueue);
+            // A queue that was never written or read has neither an actor nor files. One that cannot be
+            // read may have files: its actor tells why they stay.
+            let has_files = || slot.range().map_or(true, |(_, max)| max > 0);
+            if slot.started_actor().is_some() || has_files() {
+                queues.push(slot.actor().clone());
             }
         }
+        queues
     }
 }
 
@@ -108,10 +108,9 @@ impl Receive<Configure> for Topic {
 }
 
 impl Receive<DeleteTopic> for Topic {
-    fn receive(&mut self, _: DeleteTopic, ctx: &mut Ctx<Self>) -> Reply<()> {
-        self.delete();
+    fn receive(&mut self, _: DeleteTopic, ctx: &mut Ctx<Self>) -> Reply<Vec<Addr<Shell<Queue>>>> {
         ctx.stop();
-        Reply::Now(())
+        Reply::Now(self.delete())
     }
 }
 

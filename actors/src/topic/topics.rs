@@ -21,6 +21,7 @@ use slog::{Logger, error, info, o};
 use super::{
     catalog::{Catalog, TopicError, topic_config},
     names::{PERM_READ, PERM_WRITE, RETRY_PREFIX},
+    queue::DeleteQueue,
     queues::Queues,
     topic::{Configure, DeleteTopic, Topic},
     view::TopicTable,
@@ -106,9 +107,6 @@ pub struct AllTopics;
 #[rtype(result = "Option<Addr<Shell<Topic>>>")]
 pub struct TopicActor(pub String);
 
-/// Offsets (first, one past the last) of the queues that were found on disk, by topic and queue.
-pub type Recovered = HashMap<String, HashMap<u32, (u64, u64)>>;
-
 /// What the root works with.
 pub struct TopicsParts {
     /// Where topic actors are supervised.
@@ -117,8 +115,6 @@ pub struct TopicsParts {
     pub queues: Arc<Queues>,
     /// Where views are published.
     pub table: Arc<TopicTable>,
-    /// Queues found on disk.
-    pub recovered: Arc<Recovered>,
     /// Tells the name servers.
     pub registrar: Addr<Shell<Registrar>>,
     /// Parent of the topics' loggers.
@@ -165,11 +161,8 @@ impl Topics {
         let parts = &self.parts;
         let log = parts.topic_log.new(o!("actor" => "topic", "topic" => name.to_string()));
         let (table, queues) = (parts.table.clone(), parts.queues.clone());
-        let recovered = parts.recovered.clone();
         let spec = ChildSpec::new(format!("topic/{name}"), Policy::RestartFromDisk, move |_| {
-            let none = HashMap::new();
-            let on_disk = recovered.get(&*name).unwrap_or(&none);
-            Ok(Topic::new(name.clone(), on_disk, table.clone(), queues.clone(), log.clone()))
+            Ok(Topic::new(name.clone(), table.clone(), queues.clone(), log.clone()))
         });
         parts.tree.spawn(spec)
     }
@@ -197,6 +190,22 @@ impl Topics {
         info!(self.parts.log, "topic created"; "topic" => &order.topic,
             "queues" => config.write_queue_nums);
         Ok(Some(config))
+    }
+
+    /// Has the topic's actor and its queues deleted.
+    fn delete(
+        &self,
+        topic: String,
+        actor: Option<Addr<Shell<Topic>>>,
+    ) -> LocalBoxFuture<'static, ()> {
+        let store = self.parts.queues.store.clone();
+        Box::pin(async move {
+            let Some(actor) = actor else { return };
+            let queues = actor.send(DeleteTopic).await.unwrap_or_default();
+            let deleted = queues.iter().map(|queue| queue.send(DeleteQueue));
+            futures_util::future::join_all(deleted).await;
+            store.forget_queues(&topic);
+        })
     }
 
     /// Tells the name servers of the topics as they are now.
@@ -276,7 +285,7 @@ impl Receive<RemoveTopic> for Topics {
     fn receive(
         &mut self,
         RemoveTopic(topic): RemoveTopic,
-        _: &mut Ctx<Self>,
+        ctx: &mut Ctx<Self>,
     ) -> Reply<Result<bool, TopicError>> {
         if super::names::is_system_topic(&topic) {
             return Reply::Now(Err(TopicError::System(topic)));
@@ -285,11 +294,14 @@ impl Receive<RemoveTopic> for Topics {
             Ok(true) => self.actors.remove(&*topic),
             done => return Reply::Now(done),
         };
-        let registered = self.register();
+        let (deleted, registered) = (self.delete(topic, removed), self.register());
+        let (done, is_deleted) = tokio::sync::oneshot::channel();
+        // The mailbox waits: a topic of the same name must not meet the old one's files.
+        ctx.wait_then(deleted, |_, (), _| {
+            let _ = done.send(());
+        });
         Reply::Later(Box::pin(async move {
-            if let Some(actor) = removed {
-                let _ = actor.send(DeleteTopic).await;
-            }
+            let _ = is_deleted.await;
             registered.await;
             Ok(true)
         }))

@@ -5,6 +5,9 @@
 //! share, each writing its own fields only: the appender the next offset, the queue actor its read
 //! view, the topic actor the life flag. Readers never wait and never see a half-made change.
 //!
+//! A slot knows nothing of its queue until somebody uses it: the first one to ask for its range, or to
+//! take offsets, has the store look at the queue's files ([`QueueSource`]), which takes some small reads.
+//!
 //! Invariant: a slot that is no longer alive takes no more messages, so a topic that is deleted while
 //! a batch is on its way to the appender cannot be written late.
 
@@ -47,41 +50,65 @@ pub struct QueueSlot {
     /// The dispatcher's place for this queue within its current round.
     dispatch_round: AtomicU64,
     dispatch_place: AtomicU64,
-    /// What recovery found, until the queue has been opened.
-    recovered: (u64, u64),
+    /// The checkpoint in which it was last touched.
+    touched_in: AtomicU64,
+    /// What the store found, once it was asked.
+    settled: OnceLock<(u64, u64)>,
     view: ArcSwapOption<ConsumeQueueView>,
     actor: OnceLock<Addr<Shell<Queue>>>,
     watcher: OnceLock<Recipient<QueueAdvanced>>,
-    start: StartQueue,
+    source: Arc<dyn QueueSource>,
 }
 
-/// Starts the actor of a queue.
-type StartQueue = Box<dyn Fn(&Arc<QueueSlot>) -> Addr<Shell<Queue>> + Send + Sync>;
+/// What stands behind the slots.
+pub trait QueueSource: Send + Sync {
+    /// First offset and one past the last of a queue, as its files have it.
+    ///
+    /// # Errors
+    /// Why they cannot be read, in words.
+    fn range(&self, slot: &QueueSlot) -> Result<(u64, u64), String>;
+    /// Starts the actor of a queue.
+    fn start(&self, slot: &Arc<QueueSlot>) -> Addr<Shell<Queue>>;
+}
+
+/// In place of the next offset of a queue that nobody has looked at.
+const UNKNOWN: u64 = u64::MAX;
 
 impl QueueSlot {
-    /// A slot for a queue whose index holds the offsets from `min` to before `max`; `start` starts its
-    /// actor when it is first needed.
-    pub fn new(
-        topic: Arc<str>,
-        queue_id: u32,
-        (min, max): (u64, u64),
-        start: impl Fn(&Arc<QueueSlot>) -> Addr<Shell<Queue>> + Send + Sync + 'static,
-    ) -> Arc<Self> {
+    /// A slot for a queue of which nothing is known yet.
+    pub fn new(topic: Arc<str>, queue_id: u32, source: Arc<dyn QueueSource>) -> Arc<Self> {
         Arc::new(Self {
             topic,
             queue_id,
             alive: AtomicBool::new(true),
-            next_offset: AtomicU64::new(max),
+            next_offset: AtomicU64::new(UNKNOWN),
             round_offset: AtomicU64::new(0),
             round: AtomicU64::new(0),
             dispatch_round: AtomicU64::new(0),
             dispatch_place: AtomicU64::new(0),
-            recovered: (min, max),
+            touched_in: AtomicU64::new(0),
+            settled: OnceLock::new(),
             view: ArcSwapOption::empty(),
             actor: OnceLock::new(),
             watcher: OnceLock::new(),
-            start: Box::new(start),
+            source,
         })
+    }
+
+    /// Has the store look at the queue, unless somebody did before; its range then.
+    ///
+    /// # Errors
+    /// Why its files cannot be read. The next caller tries again.
+    pub fn settle(&self) -> Result<(u64, u64), String> {
+        if let Some(range) = self.settled.get() {
+            return Ok(*range);
+        }
+        let found = self.source.range(self)?;
+        let range = *self.settled.get_or_init(|| found);
+        // What the log had of it, or what was appended since, is newer.
+        let (ok, failed) = (Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.next_offset.compare_exchange(UNKNOWN, range.1, ok, failed);
+        Ok(range)
     }
 
     /// Whether the queue still exists.
@@ -97,13 +124,19 @@ impl QueueSlot {
     /// Assigns `count` consecutive offsets in the appender's round number `round` and returns the
     /// first. They become final with [`commit_round`](Self::commit_round); a round that was never
     /// committed (its appender died) leaves no gap. To be called by the appender alone.
-    pub fn take_offsets(&self, round: u64, count: u64) -> u64 {
+    ///
+    /// # Errors
+    /// Why the queue's files cannot be read, if nobody has looked at them before.
+    pub fn take_offsets(&self, round: u64, count: u64) -> Result<u64, String> {
+        if self.next_offset.load(Ordering::Relaxed) == UNKNOWN {
+            self.settle()?;
+        }
         let fresh = self.round.load(Ordering::Relaxed) != round;
         let first = if fresh { &self.next_offset } else { &self.round_offset };
         let first = first.load(Ordering::Relaxed);
         self.round_offset.store(first + count, Ordering::Relaxed);
         self.round.store(round, Ordering::Relaxed);
-        first
+        Ok(first)
     }
 
     /// Makes the offsets taken in this round final, if there are any. By the appender alone.
@@ -127,15 +160,22 @@ impl QueueSlot {
         self.dispatch_place.store(place as u64, Ordering::Relaxed);
     }
 
+    /// Notes that it has been sent something in the checkpoint number `round`, from 1; whether that is
+    /// the first time. To be called by the dispatcher alone.
+    pub fn touch(&self, round: u64) -> bool {
+        self.touched_in.swap(round, Ordering::Relaxed) != round
+    }
+
     /// The log, read in its order before anybody writes, holds a message of this queue at `offset`. The
     /// last word counts: a topic that was made again has lower offsets behind higher ones.
     pub fn saw_offset(&self, offset: u64) {
         self.next_offset.store(offset + 1, Ordering::Release);
     }
 
-    /// The offset that the next message will get; at least the maximum offset of the index.
-    pub fn next_offset(&self) -> u64 {
-        self.next_offset.load(Ordering::Acquire)
+    /// The offset that the next message will get, at least the maximum offset of the index; `None` as
+    /// long as nobody has used the queue.
+    pub fn next_offset(&self) -> Option<u64> {
+        Some(self.next_offset.load(Ordering::Acquire)).filter(|next| *next != UNKNOWN)
     }
 
     /// The index, once its actor has opened it.
@@ -149,16 +189,19 @@ impl QueueSlot {
     }
 
     /// First and one past the last offset that consumers can read.
-    pub fn range(&self) -> (u64, u64) {
+    ///
+    /// # Errors
+    /// Why the queue's files cannot be read, if nobody has looked at them before.
+    pub fn range(&self) -> Result<(u64, u64), String> {
         match &*self.view.load() {
-            Some(view) => (view.min_offset().0, view.max_offset().0),
-            None => self.recovered,
+            Some(view) => Ok((view.min_offset().0, view.max_offset().0)),
+            None => self.settle(),
         }
     }
 
     /// The queue's actor, started now if it was not running.
     pub fn actor(self: &Arc<Self>) -> &Addr<Shell<Queue>> {
-        self.actor.get_or_init(|| (self.start)(self))
+        self.actor.get_or_init(|| self.source.start(self))
     }
 
     /// Has `watcher` told of every new end; the first one stays.
@@ -251,28 +294,44 @@ impl TopicTable {
 mod tests {
     use super::*;
 
+    /// Queues on disk that end at this offset, or cannot be read.
+    struct OnDisk(Result<u64, String>);
+
+    impl QueueSource for OnDisk {
+        fn range(&self, _: &QueueSlot) -> Result<(u64, u64), String> {
+            self.0.clone().map(|max| (0, max))
+        }
+
+        fn start(&self, _: &Arc<QueueSlot>) -> Addr<Shell<Queue>> {
+            panic!("no actor is needed here")
+        }
+    }
+
     fn slot(max: u64) -> Arc<QueueSlot> {
-        QueueSlot::new("t".into(), 0, (0, max), |_| panic!("no actor is needed here"))
+        QueueSlot::new("t".into(), 0, Arc::new(OnDisk(Ok(max))))
     }
 
     #[test]
     fn offsets_are_final_with_their_round_only() {
         let slot = slot(7);
-        assert_eq!((slot.take_offsets(1, 1), slot.take_offsets(1, 3)), (7, 8));
-        assert_eq!(slot.next_offset(), 7, "nothing is final yet");
+        assert_eq!(slot.next_offset(), None, "nobody has looked");
+        assert_eq!((slot.take_offsets(1, 1), slot.take_offsets(1, 3)), (Ok(7), Ok(8)));
+        assert_eq!(slot.next_offset(), Some(7), "nothing is final yet");
         slot.commit_round(1);
-        assert_eq!(slot.next_offset(), 11);
+        assert_eq!(slot.next_offset(), Some(11));
         // An appender that dies within its round leaves no gap to the next one.
-        assert_eq!(slot.take_offsets(2, 5), 11);
-        assert_eq!(slot.take_offsets(1 << 40, 1), 11);
+        assert_eq!(slot.take_offsets(2, 5), Ok(11));
+        assert_eq!(slot.take_offsets(1 << 40, 1), Ok(11));
+        assert_eq!(slot.range(), Ok((0, 7)), "the index is not there yet");
     }
 
     #[test]
     fn a_round_that_took_nothing_changes_nothing() {
         let slot = slot(7);
+        slot.settle().unwrap();
         // A send that was refused belongs to the round, but has taken no offset of its queue.
         slot.commit_round(1);
-        assert_eq!(slot.next_offset(), 7);
+        assert_eq!(slot.next_offset(), Some(7));
     }
 
     #[test]
@@ -281,6 +340,22 @@ mod tests {
         for offset in [41, 42, 0, 1] {
             slot.saw_offset(offset);
         }
-        assert_eq!(slot.next_offset(), 2);
+        assert_eq!(slot.next_offset(), Some(2));
+    }
+
+    #[test]
+    fn what_the_log_had_is_newer_than_the_index() {
+        let slot = slot(5);
+        slot.saw_offset(8);
+        assert_eq!(slot.range(), Ok((0, 5)));
+        assert_eq!(slot.take_offsets(1, 1), Ok(9));
+    }
+
+    #[test]
+    fn a_queue_that_cannot_be_read_gives_no_offsets() {
+        let slot = QueueSlot::new("t".into(), 0, Arc::new(OnDisk(Err("broken".into()))));
+        assert_eq!(slot.take_offsets(1, 1), Err("broken".into()));
+        assert_eq!(slot.range(), Err("broken".into()));
+        assert_eq!(slot.next_offset(), None);
     }
 }

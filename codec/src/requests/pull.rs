@@ -182,6 +182,8 @@ headers! {
         end_timestamp: i64 = "endTimestamp",
         /// Whether the key is a unique key.
         unique_key_query: bool = "_UNIQUE_KEY_QUERY" [default],
+        /// What kind of key it is: K, U, or T for a tag; 5.4 and later.
+        index_type: Option<String> = "indexType",
     }
 
     /// The answer to QUERY_MESSAGE.

@@ -13,6 +13,7 @@
 //! Failure policy: a failed sync closes the log for writing, for good; reading goes on.
 
 mod flusher;
+mod scan;
 mod tail;
 
 use std::{
@@ -28,6 +29,7 @@ use arc_swap::ArcSwap;
 use gantry_codec::record;
 
 pub use flusher::{FlushError, LogFlusher};
+pub(crate) use scan::{Checked, check, is_certainly_record, lacks_sector, next_sound_record};
 pub use tail::{AppendError, Appended, LogTail, WrongSegment};
 
 use crate::{
@@ -166,12 +168,20 @@ impl CommitLog {
         self.at(offset, |segment, at| segment.read_from(at).map(f))
     }
 
-    /// The whole record at `offset`; `None` if no record starts there. Offsets come from clients too,
-    /// so the lengths in it are checked.
+    /// The whole record at `offset`; `None` if no sound record starts there. Offsets come from clients
+    /// too, so the lengths in it are checked, and its body against its CRC.
     pub fn record_at(&self, offset: PhysicalOffset) -> Option<SegmentSlice> {
-        self.at(offset, |segment, at| {
-            let head = record::decode_head(segment.read_from(at)?).ok()?;
-            segment.slice(at, head.total_size.into())
+        self.at(offset, |segment, at| match check(segment.read_from(at)?, true) {
+            Checked::Record { len, .. } => segment.slice(at, len),
+            Checked::Blank | Checked::Nothing | Checked::Broken(_) => None,
+        })
+    }
+
+    /// What is wrong with what lies at `offset`, if it looks like a record that is damaged.
+    pub fn damage_at(&self, offset: PhysicalOffset) -> Option<String> {
+        self.at(offset, |segment, at| match check(segment.read_from(at)?, true) {
+            Checked::Broken(why) => Some(why),
+            Checked::Record { .. } | Checked::Blank | Checked::Nothing => None,
         })
     }
 

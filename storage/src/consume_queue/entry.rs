@@ -29,7 +29,7 @@ pub struct IndexEntry {
 pub(crate) enum Slot {
     /// Nothing.
     Unused,
-    /// Nothing, but entries follow.
+    /// Nothing, but entries follow: before the first one, or for a message whose record is lost.
     PreBlank,
     /// A message.
     Entry(IndexEntry),
@@ -39,6 +39,12 @@ impl IndexEntry {
     /// One past its record's last byte.
     pub fn end(&self) -> PhysicalOffset {
         self.offset.plus(self.size.into())
+    }
+}
+
+impl From<IndexEntry> for Slot {
+    fn from(entry: IndexEntry) -> Self {
+        Self::Entry(entry)
     }
 }
 

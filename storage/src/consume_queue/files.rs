@@ -1,10 +1,15 @@
 //! A queue's files, looked at and cut without mapping them: few small reads each.
 //!
 //! Used slots come first, so that every question about the end or the beginning of a queue is a
-//! binary search. What breaks that rule is cleared away by recovery before anybody else looks: slots
-//! behind the end of a queue that was cut, and holes left by a loss of power.
+//! search: for the file by its first slot, then in steps that double from the file's beginning, then by
+//! halves. Most queues of a store with very many are short, and then one read of a block answers all
+//! questions. What breaks the rule is cleared away before anybody else looks: slots behind the end of a
+//! queue that was cut, and holes left by a loss of power.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
 
 use super::{
     ConsumeQueueConfig, QueueError,
@@ -17,6 +22,11 @@ use crate::{
     offset::{PhysicalOffset, QueueOffset},
 };
 
+/// Slots that are read at a time.
+const BLOCK_SLOTS: u64 = 200;
+/// Slots of lost messages next to each other that are looked past.
+const LOST_RUN_MAX: u64 = 64;
+
 /// See the module's text.
 pub(crate) struct QueueFiles<'a> {
     disk: &'a dyn Disk,
@@ -24,12 +34,14 @@ pub(crate) struct QueueFiles<'a> {
     file_bytes: u64,
     /// Where the files start, in order and without a gap.
     starts: Vec<u64>,
+    /// The block read last: its first slot, and its bytes.
+    block: RefCell<(u64, Vec<u8>)>,
 }
 
 impl<'a> QueueFiles<'a> {
-    /// Lists the folder of a queue. A last file without length, left by an interrupted creation, is
-    /// removed; folders are passed over (store.md 1). Of files with a gap between them, only those
-    /// behind it can be reached.
+    /// Lists the folder of a queue. A file without length, left by an interrupted creation, was never
+    /// flushed, so neither were those behind it: they are removed, from the last one on. Folders are
+    /// passed over (store.md 1). Of files with a gap between them, only those behind it can be reached.
     pub(crate) fn list(
         disk: &'a dyn Disk,
         config: &ConsumeQueueConfig,
@@ -37,7 +49,8 @@ impl<'a> QueueFiles<'a> {
     ) -> Result<Self, QueueError> {
         let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
         let mut files: Vec<_> = listed.into_iter().filter_map(|(n, len)| Some((n, len?))).collect();
-        if let Some((name, _)) = files.pop_if(|(_, len)| *len == 0) {
+        let whole = files.iter().take_while(|(_, len)| *len > 0).count();
+        for (name, _) in files.drain(whole..).rev() {
             let path = dir.join(name);
             disk.remove(&path).map_err(|e| io_error(&path, e))?;
         }
@@ -54,7 +67,8 @@ impl<'a> QueueFiles<'a> {
             }
             starts.push(start);
         }
-        Ok(Self { disk, dir: dir.to_owned(), file_bytes, starts })
+        let block = RefCell::default();
+        Ok(Self { disk, dir: dir.to_owned(), file_bytes, starts, block })
     }
 
     /// Where the files start.
@@ -74,10 +88,12 @@ impl<'a> QueueFiles<'a> {
 
     /// One past the last entry whose record starts before `limit`.
     pub(crate) fn end_before(&self, limit: PhysicalOffset) -> Result<QueueOffset, QueueError> {
-        self.partition(self.first(), self.last(), |slot| match slot {
-            Slot::Entry(entry) => entry.offset < limit,
-            Slot::PreBlank => true,
-            Slot::Unused => false,
+        self.partition(self.first(), self.last(), |offset| {
+            Ok(match self.slot(offset)? {
+                Slot::Entry(entry) => entry.offset < limit,
+                Slot::PreBlank => true,
+                Slot::Unused => false,
+            })
         })
     }
 
@@ -87,19 +103,41 @@ impl<'a> QueueFiles<'a> {
         limit: PhysicalOffset,
         end: QueueOffset,
     ) -> Result<QueueOffset, QueueError> {
-        self.partition(self.first(), end, |slot| match slot {
-            Slot::Entry(entry) => entry.offset < limit,
-            Slot::PreBlank | Slot::Unused => true,
+        // A queue that does not begin with its file has blanks before its first entry.
+        let is_blank = |offset| Ok(self.slot(offset)? == Slot::PreBlank);
+        let first = self.partition(self.first(), end, is_blank)?;
+        self.partition(first, end, |offset| {
+            let last = end.0.min(offset.0 + LOST_RUN_MAX);
+            for at in offset.0..last {
+                match self.slot(QueueOffset(at))? {
+                    Slot::Entry(entry) => return Ok(entry.offset < limit),
+                    // Says nothing by itself: the next entry does.
+                    Slot::PreBlank => {}
+                    Slot::Unused => return Ok(true),
+                }
+            }
+            Ok(true)
         })
     }
 
     /// What lies at `offset`, for which there must be a file.
     pub(crate) fn slot(&self, offset: QueueOffset) -> Result<Slot, QueueError> {
-        let byte = offset.0 * ENTRY_BYTES;
-        let at = byte % self.file_bytes;
-        let path = segment_path(&self.dir, byte - at);
-        let bytes = self.disk.read_at(&path, at, ENTRY_BYTES as usize);
-        Ok(Slot::decode(&bytes.map_err(|e| io_error(&path, e))?))
+        let per_file = self.file_bytes / ENTRY_BYTES;
+        let (file, in_file) = (offset.0 / per_file, offset.0 % per_file);
+        let first = file * per_file + in_file / BLOCK_SLOTS * BLOCK_SLOTS;
+        let mut block = self.block.borrow_mut();
+        if block.0 != first || block.1.is_empty() {
+            *block = (first, self.read_block(file * self.file_bytes, first)?);
+        }
+        let at = (offset.0 - first) * ENTRY_BYTES;
+        Ok(Slot::decode(block.1.get(at as usize..).unwrap_or_default()))
+    }
+
+    /// The slots from `first` on, as many as are read at a time, of the file that starts at `start`.
+    fn read_block(&self, start: u64, first: u64) -> Result<Vec<u8>, QueueError> {
+        let path = segment_path(&self.dir, start);
+        let (at, len) = (first * ENTRY_BYTES - start, (BLOCK_SLOTS * ENTRY_BYTES) as usize);
+        self.disk.read_at(&path, at, len).map_err(|e| io_error(&path, e))
     }
 
     /// Whether there is something at `offset`.
@@ -109,6 +147,7 @@ impl<'a> QueueFiles<'a> {
 
     /// Makes `end` the end: clears every slot from there on, and removes the files behind.
     pub(crate) fn clear_from(&mut self, end: QueueOffset) -> Result<(), QueueError> {
+        self.block.take();
         let byte = end.0 * ENTRY_BYTES;
         while let Some(start) = self.starts.pop_if(|start| *start >= byte) {
             let path = segment_path(&self.dir, start);
@@ -121,17 +160,33 @@ impl<'a> QueueFiles<'a> {
         Ok(())
     }
 
-    /// The first offset in `low..high` whose slot is not as `f` wants, while all before it are.
+    /// The first offset in `low..high` that is not as `f` wants, while all before it are.
     fn partition(
         &self,
         low: QueueOffset,
         high: QueueOffset,
-        f: impl Fn(Slot) -> bool,
+        f: impl Fn(QueueOffset) -> Result<bool, QueueError>,
     ) -> Result<QueueOffset, QueueError> {
+        let wanted = |offset: u64| f(QueueOffset(offset));
+        let per_file = self.file_bytes / ENTRY_BYTES;
         let (mut low, mut high) = (low.0, high.0);
+        // By files, of which `low` begins the first.
+        while low / per_file + 1 < high.div_ceil(per_file) {
+            let middle = (low / per_file + high.div_ceil(per_file)) / 2 * per_file;
+            if wanted(middle)? { low = middle } else { high = middle }
+        }
+        let mut step = BLOCK_SLOTS;
+        while low + step < high {
+            if wanted(low + step)? {
+                low += step + 1;
+                step *= 2;
+            } else {
+                high = low + step;
+            }
+        }
         while low < high {
             let middle = low + (high - low) / 2;
-            if f(self.slot(QueueOffset(middle))?) { low = middle + 1 } else { high = middle }
+            if wanted(middle)? { low = middle + 1 } else { high = middle }
         }
         Ok(QueueOffset(low))
     }

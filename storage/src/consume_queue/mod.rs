@@ -234,11 +234,42 @@ impl ConsumeQueue {
         Ok(())
     }
 
-    /// Writes as many entries at `next` as lie in one reserved stretch; how many.
-    fn write_some(
+    /// Writes `count` slots at the end that stand for messages whose records are lost, so that later ones
+    /// keep their offsets. A Java broker passes over such slots.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_lost(&mut self, count: u64) -> Result<(), QueueError> {
+        for _ in 0..count {
+            let next = self.max_offset();
+            self.write_some(next, &[Slot::PreBlank])?;
+            self.shared.max.store(next.0 + 1, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Has a queue that was never written begin at `offset`, empty: its earlier messages are gone.
+    ///
+    /// # Errors
+    /// [`QueueError::Gap`] if it has files already; else as [`append`](Self::append).
+    pub fn begin_at(&mut self, offset: QueueOffset) -> Result<(), QueueError> {
+        if !self.shared.files.load().is_empty() {
+            return Err(QueueError::Gap { first: offset, end: self.max_offset() });
+        }
+        let byte = offset.0 * ENTRY_BYTES;
+        let at = byte % self.shared.file_bytes;
+        self.begin_file(byte - at, at)?;
+        self.shared.min.store(offset.0, Ordering::Release);
+        self.shared.flush_state().flushed = QueueOffset((byte - at) / ENTRY_BYTES);
+        self.shared.max.store(offset.0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes as many slots at `next` as lie in one reserved stretch; how many.
+    fn write_some<E: Copy + Into<Slot>>(
         &mut self,
         next: QueueOffset,
-        entries: &[IndexEntry],
+        entries: &[E],
     ) -> Result<usize, QueueError> {
         let byte = next.0 * ENTRY_BYTES;
         let at = byte % self.shared.file_bytes;
@@ -254,9 +285,12 @@ impl ConsumeQueue {
         let out = self.writer.as_mut().and_then(|w| w.bytes(at, bytes)).unwrap_or_default();
         assert_eq!(out.len() as u64, bytes, "a queue's file has one writer and room up to its end");
         for (slot, entry) in out.chunks_exact_mut(ENTRY_BYTES as usize).zip(entries) {
-            Slot::Entry(*entry).encode(slot);
+            let filled: Slot = (*entry).into();
+            filled.encode(slot);
+            if let Slot::Entry(entry) = filled {
+                self.max_physical = entry.end();
+            }
         }
-        self.max_physical = entries.last().map_or(self.max_physical, IndexEntry::end);
         self.publish(at + bytes);
         Ok(entries.len())
     }

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     entry::{ENTRY_BYTES, IndexEntry, Slot},
-    flusher::FlushState,
+    flusher::{FlushState, QueueFlusher},
 };
 use crate::{commit_log::segment_path, disk::Disk, offset::QueueOffset, segment::Segment};
 
@@ -93,6 +93,26 @@ impl ConsumeQueueView {
     /// One past the last entry.
     pub fn max_offset(&self) -> QueueOffset {
         self.0.max_offset()
+    }
+
+    /// What brings the queue to the disk.
+    pub(crate) fn flusher(&self) -> QueueFlusher {
+        QueueFlusher(self.0.clone())
+    }
+
+    /// Whether there is something that has not been flushed.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let state = self.0.flush_state();
+        state.has_new_names || state.flushed != self.max_offset()
+    }
+
+    /// Whether the message at `offset` was lost with its record: others follow.
+    pub fn is_lost(&self, offset: QueueOffset) -> bool {
+        let mut is_lost = false;
+        if (self.min_offset()..self.max_offset()).contains(&offset) {
+            self.with_slots(offset, 1, |slot| is_lost = Slot::decode(slot) == Slot::PreBlank);
+        }
+        is_lost
     }
 
     /// The entry at `offset`; `None` outside of the queue, or if its file cannot be read.

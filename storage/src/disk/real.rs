@@ -17,8 +17,11 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Disk, StoreLock};
+use super::{Disk, StoreLock, folder};
 use crate::segment::Segment;
+
+/// Large parts of files are written in pieces of this size.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// See the module's text.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,11 +29,11 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_segment(&self, path: &Path, start: u64, len: u64) -> io::Result<Arc<Segment>> {
-        self.create_dir(parent(path))?;
+        self.create_dir(folder(path))?;
         let file = create(path)?;
         let reserved = reserve(&file, 0, len)
             .and_then(|()| file.sync_all())
-            .and_then(|()| self.sync_dir(parent(path)))
+            .and_then(|()| self.sync_dir(folder(path)))
             .and_then(|()| Segment::map(&file, start, len, 0));
         remove_on_error(path, reserved)
     }
@@ -68,6 +71,19 @@ impl Disk for RealDisk {
         }
     }
 
+    fn rewrite(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {
+        let (file, end) = (open(path)?, at + len);
+        let mut bytes = vec![0; len.min(PIECE_BYTES) as usize];
+        let mut at = at;
+        while at < end {
+            bytes.truncate((end - at) as usize);
+            file.read_exact_at(&mut bytes, at)?;
+            file.write_all_at(&bytes, at)?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<(String, Option<u64>)>> {
         let entries = match fs::read_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -99,17 +115,18 @@ impl Disk for RealDisk {
         }
     }
 
-    fn write_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let dir = parent(path);
-        self.create_dir(dir)?;
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".tmp");
-        let aside = PathBuf::from(aside);
-        let mut file = File::create(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        self.sync_dir(dir)
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        File::create(path)?.write_all(bytes)
+    }
+
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        // Another descriptor than the writer's does: the kernel keeps dirty pages, and a failure to
+        // write them that nobody was told of, with the file.
+        File::open(path)?.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -124,12 +141,13 @@ impl Disk for RealDisk {
         if dir.is_dir() {
             return Ok(());
         }
-        self.create_dir(parent(dir))?;
+        self.create_dir(folder(dir))?;
         match fs::create_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
-        self.sync_dir(parent(dir))
+        // One that is there counts as durable the next time.
+        self.sync_dir(folder(dir)).inspect_err(|_| drop(fs::remove_dir(dir)))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -161,7 +179,7 @@ struct LockedHere(PathBuf);
 impl LockedHere {
     fn take(path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let path = parent(path).canonicalize()?.join(name);
+        let path = folder(path).canonicalize()?.join(name);
         let mut held = LOCKED_HERE.lock().unwrap_or_else(PoisonError::into_inner);
         if held.insert(path.clone()) {
             Ok(Self(path))
@@ -177,12 +195,8 @@ impl Drop for LockedHere {
     }
 }
 
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn create(path: &Path) -> io::Result<File> {
-    fs::create_dir_all(parent(path))?;
+    fs::create_dir_all(folder(path))?;
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
 }
 
@@ -198,7 +212,7 @@ fn reserve(file: &File, at: u64, len: u64) -> io::Result<()> {
 }
 
 fn write_zeros(file: &File, at: u64, len: u64) -> io::Result<()> {
-    let zeros = vec![0; 1 << 20];
+    let zeros = vec![0; PIECE_BYTES as usize];
     let mut done = 0;
     while done < len {
         let piece = (len - done).min(zeros.len() as u64);
@@ -261,6 +275,18 @@ mod tests {
         assert_eq!(RealDisk.read_at(&path, 4998, 4).unwrap(), [1, 1, 0, 0]);
         assert_eq!(RealDisk.read_at(&path, 16383, 4).unwrap(), [0]);
         assert_eq!(RealDisk.read_at(&path, 20000, 4).unwrap(), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_written_over_itself_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|at| (at % 251) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        RealDisk.rewrite(&path, 100, 2_999_000).unwrap();
+        RealDisk.rewrite(&path, 3_000_000, 0).unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
+        assert!(RealDisk.rewrite(&path, 2_999_999, 2).is_err(), "beyond the end");
     }
 
     #[test]

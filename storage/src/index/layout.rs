@@ -214,6 +214,11 @@ pub fn key_hash(topic: &str, key: &str) -> u32 {
     TopicHash::new(topic).of(key)
 }
 
+/// The key that stands for a tag, as Java indexes it from 5.4 on.
+pub fn tag_string(topic: &str, tag: &str) -> String {
+    format!("{topic}#T#{tag}")
+}
+
 /// The hash of a topic, from which those of its keys go on: neighbours in the log are often of one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicHash(i32);
@@ -226,8 +231,17 @@ impl TopicHash {
 
     /// The hash of one of the topic's keys; see [`key_hash`].
     pub fn of(self, key: &str) -> u32 {
-        java_hash(self.0, key).checked_abs().unwrap_or(0) as u32
+        without_sign(java_hash(self.0, key))
     }
+
+    /// The hash of a tag of the topic, likewise; see [`tag_string`].
+    pub fn of_tag(self, tag: &str) -> u32 {
+        without_sign(java_hash(java_hash(self.0, "T#"), tag))
+    }
+}
+
+fn without_sign(hash: i32) -> u32 {
+    hash.checked_abs().unwrap_or(0) as u32
 }
 
 /// Java's hash of a text that goes on with `more`, over UTF-16 units.
@@ -326,6 +340,8 @@ mod tests {
         let signed = keys.map(|key| java_hash(0, &key_string("TopicTest", key)));
         assert!(signed.iter().any(|hash| *hash < 0), "{signed:?}");
         assert_eq!(keys.map(|key| key_hash("TopicTest", key)), signed.map(i32::unsigned_abs));
+        let tag = java_hash(0, &tag_string("TopicTest", "TagA"));
+        assert_eq!(TopicHash::new("TopicTest").of_tag("TagA"), tag.unsigned_abs());
         // A character beyond the first plane is two units.
         assert_eq!(key_hash("T", "😀"), ((84 * 31 + 35) * 31 + 0xD83D) * 31 + 0xDE00);
     }

@@ -10,7 +10,7 @@ use super::{
     log_scan::whole_record_at,
 };
 use crate::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, DispatchMark},
     disk::Disk,
     offset::PhysicalOffset,
     store::start::{Evidence, decide},
@@ -52,6 +52,27 @@ pub(crate) fn read_left(disk: &dyn Disk, root: &Path) -> io::Result<Left> {
     Ok(Left { checkpoint, has_checkpoint, is_clean })
 }
 
+/// What a start dispatches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dispatch {
+    /// From where on.
+    pub(crate) from: u64,
+    /// Whether that is what our checkpoint says.
+    pub(crate) is_ours: bool,
+}
+
+/// Whether the log has the record that our checkpoint names as the last one.
+fn is_confirmed(disk: &dyn Disk, files: &[RowFile], mark: &DispatchMark) -> bool {
+    let begin = files.first().map_or(0, |file| file.start);
+    mark.last_record.is_none_or(|last| {
+        let record = whole_record_at(disk, files, last.0).ok().flatten();
+        let behind = record.map(|(head, _)| last.plus(head.total_size.into()));
+        // Behind a filler, the end is that of the file.
+        let ends_file = files.iter().any(|file| file.end() == mark.end.0);
+        last.0 < begin || behind.is_some_and(|end| end == mark.end || (ends_file && end < mark.end))
+    })
+}
+
 impl Left {
     /// From where a start brings the queues up to date.
     pub(crate) fn dispatch_from(
@@ -59,11 +80,13 @@ impl Left {
         disk: &dyn Disk,
         files: &[RowFile],
         indexed: impl FnOnce() -> io::Result<Option<u64>>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<Dispatch> {
         let starts: Vec<_> = files.iter().map(|file| PhysicalOffset(file.start)).collect();
+        let dispatched = self.checkpoint.dispatched.filter(|mark| is_confirmed(disk, files, mark));
         let evidence = Evidence {
             stopped_in_order: self.is_clean,
             checkpoint: &self.checkpoint,
+            dispatched: dispatched.map(|mark| mark.end),
             files: &starts,
             files_end: PhysicalOffset(files.last().map_or(0, RowFile::end)),
         };
@@ -72,7 +95,8 @@ impl Left {
             record.map(|(head, _)| head.store_timestamp)
         };
         let indexed = || indexed().map(|end| end.map(PhysicalOffset));
-        decide(&evidence, first_time, indexed).map(|start| start.from.0)
+        let start = decide(&evidence, first_time, indexed)?;
+        Ok(Dispatch { from: start.from.0, is_ours: start.passes_over.is_none() })
     }
 
     /// The checkpoint against the log that it is of.
@@ -102,13 +126,13 @@ impl Left {
             let finding = of(severity).expected(format!("{CHECKPOINT_BYTES} bytes"));
             findings.add(finding.found(format!("{len} bytes")).at_start("reads what is there"));
         }
-        if let Some(dispatched) = self.checkpoint.dispatched.filter(|offset| offset.0 > log_end) {
+        if let Some(dispatched) = self.checkpoint.dispatched.filter(|mark| mark.end.0 > log_end) {
             findings.add(
                 of(Severity::Fault)
                     .at(CHECKPOINT_USED_BYTES)
                     .expected(format!("a log offset up to {log_end}, where the log ends"))
-                    .found(dispatched.to_string())
-                    .at_start("trusts it if it lies within the files, and goes on writing there"),
+                    .found(dispatched.end.to_string())
+                    .at_start("trusts it if the log has the record that it names as the last one"),
             );
         }
         let times = [

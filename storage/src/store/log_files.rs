@@ -8,26 +8,37 @@
 //! | a name that is not its offset | error |
 //! | a missing one in between | error |
 //!
-//! The log ends before the first record that is not whole: unknown magic, lengths that do not fit each
-//! other, a body that its CRC does not match (unless switched off). A blank record leads to the next
-//! file, whatever its size field says. The place that a record names for itself is not checked, since
-//! Java does not either. The CRC does not cover topic and properties: after an abrupt stop, a last
-//! record whose texts end in zero bytes lost the page that they were on, and is not whole.
+//! The log ends before the first record that is not whole (or, where the checkpoint is not ours, before
+//! the first one behind which no file begins with a sound one; see [`super::start`]): unknown magic,
+//! lengths that do not fit each other, a body that its CRC does not match (unless switched off). A
+//! blank record leads to the next file, whatever its size field says. The place that a record names for
+//! itself is not checked, since Java does not either. The CRC does not cover topic and properties. After
+//! an abrupt stop, two things tell that a part of them is missing: a sector of zeros, in any record,
+//! since a loss of power leaves out single sectors of what was not flushed; and zero bytes at the end of
+//! the last record, which a process that was killed had not finished.
 //!
 //! Files behind that of the end are removed, and what lies behind the end becomes zeros, so that no
 //! later recovery can take what is stale for records.
 
 use std::sync::Arc;
 
-use gantry_codec::record::{self, BLANK_MAGIC, RecordHead};
+use gantry_codec::record::{self, RecordHead};
 
-use super::{OpenError, io_error};
+use super::{OpenError, io_error, start::Start};
 use crate::{
-    commit_log::{CommitLog, LogConfig, segment_path},
+    commit_log::{
+        Checked, CommitLog, LogConfig, check, is_certainly_record, lacks_sector, next_sound_record,
+        segment_path,
+    },
     disk::Disk,
     offset::PhysicalOffset,
     segment::Segment,
 };
+
+/// What was stored so long before something else, in ms, has been flushed before that was stored.
+const OLD_MS: i64 = 60_000;
+/// As many places of damage are told one by one.
+const DAMAGES_TOLD_MAX: usize = 100;
 
 /// See the module's text.
 pub(super) struct LogFiles<'a> {
@@ -38,7 +49,7 @@ pub(super) struct LogFiles<'a> {
 }
 
 /// Where the log ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LogEnd {
     /// One past the last whole record.
     pub(super) offset: PhysicalOffset,
@@ -46,6 +57,17 @@ pub(super) struct LogEnd {
     pub(super) last_timestamp: Option<i64>,
     /// What is there instead of a record, unless it is nothing.
     pub(super) broken: Option<String>,
+    /// Damage that sound records follow.
+    pub(super) damaged: Vec<String>,
+}
+
+impl LogEnd {
+    fn pass_over(&mut self, next: PhysicalOffset, why: &str) {
+        if self.damaged.len() < DAMAGES_TOLD_MAX {
+            self.damaged.push(format!("{} to {next}: {why}", self.offset));
+        }
+        self.offset = next;
+    }
 }
 
 impl<'a> LogFiles<'a> {
@@ -91,18 +113,25 @@ impl<'a> LogFiles<'a> {
         Some((segment, segment.read_from(offset.0 - segment.start())?))
     }
 
-    /// Goes through the records from `from` on to the first that is not whole. `is_abrupt` says that
-    /// the last page may be missing.
-    pub(super) fn find_end(
-        &self,
-        from: PhysicalOffset,
-        check_crc: bool,
-        is_abrupt: bool,
-    ) -> LogEnd {
-        let mut end = LogEnd { offset: from, last_timestamp: None, broken: None };
+    /// Goes through the records from `from` on to the first that is not whole, or, if `passes_over`
+    /// such ones, to the last that is followed by sound ones.
+    pub(super) fn find_end(&self, start: &Start, check_crc: bool) -> LogEnd {
+        let old = |end: &LogEnd| end.last_timestamp.map_or(i64::MAX, |last| last + OLD_MS);
+        let behind = |end: &LogEnd| {
+            let flushed_until = start.passes_over?;
+            self.sound_behind(end.offset, |stored| stored <= flushed_until || stored >= old(end))
+        };
+        let mut end = LogEnd { offset: start.from, ..LogEnd::default() };
         let mut torn = None;
         while let Some((segment, bytes)) = self.rest(end.offset) {
-            match check(bytes, check_crc) {
+            let place = end.offset.0 - segment.start();
+            let checked = match check(bytes, check_crc) {
+                Checked::Record { .. } if start.rebuilds && lacks_sector(bytes, place) => {
+                    Checked::Broken("a part of the record is missing".into())
+                }
+                checked => checked,
+            };
+            match checked {
                 Checked::Record { len, timestamp, may_be_torn } => {
                     torn = may_be_torn.then_some(end.offset);
                     end.last_timestamp = end.last_timestamp.max(Some(timestamp));
@@ -112,18 +141,53 @@ impl<'a> LogFiles<'a> {
                     torn = None;
                     end.offset = PhysicalOffset(segment.end());
                 }
-                Checked::Nothing => break,
-                Checked::Broken(why) => {
-                    end.broken = Some(format!("at {}: {why}", end.offset));
-                    break;
-                }
+                Checked::Nothing => match behind(&end) {
+                    Some(next) => end.pass_over(next, "nothing"),
+                    None => break,
+                },
+                Checked::Broken(why) => match behind(&end) {
+                    Some(next) => end.pass_over(next, &why),
+                    None => {
+                        end.broken = Some(format!("at {}: {why}", end.offset));
+                        break;
+                    }
+                },
             }
         }
-        if let Some(offset) = torn.filter(|_| is_abrupt) {
+        // After an abrupt stop the last page may be missing.
+        if let Some(offset) = torn.filter(|_| start.rebuilds) {
             end.broken = Some(format!("at {offset}: the end of the record is missing"));
             end.offset = offset;
         }
         end
+    }
+
+    /// Where sound records go on behind damage at `offset`; `None` if no later file begins with one, of
+    /// a time that says that the damage is not that of a torn tail.
+    fn sound_behind(
+        &self,
+        offset: PhysicalOffset,
+        tells: impl Fn(i64) -> bool,
+    ) -> Option<PhysicalOffset> {
+        let begin = |segment: &Arc<Segment>| {
+            let (start, bytes) = (PhysicalOffset(segment.start()), segment.read_from(0)?);
+            let head = record::decode_head(bytes).ok()?;
+            (is_certainly_record(bytes, start) && tells(head.store_timestamp)).then_some(start)
+        };
+        let behind = self.segments.iter().filter(|segment| segment.start() > offset.0);
+        let begun = behind.filter_map(begin).next()?;
+        let (_, bytes) = self.rest(offset)?;
+        Some(next_sound_record(bytes, offset).map_or(begun, |(next, _)| next))
+    }
+
+    /// Whether a record starts at `record` and the log goes on at `end` behind it. Its body may be damaged:
+    /// that would not make it another log.
+    pub(super) fn confirms(&self, record: PhysicalOffset, end: PhysicalOffset) -> bool {
+        let Some((segment, bytes)) = self.rest(record) else { return false };
+        let Checked::Record { len, .. } = check(bytes, false) else { return false };
+        let behind = record.plus(len);
+        let rest = bytes.get(len as usize..).unwrap_or_default();
+        behind == end || (end.0 == segment.end() && matches!(check(rest, false), Checked::Blank))
     }
 
     /// The log up to `end`, with nothing but zeros behind it, and on disk. `from` is where the log was
@@ -135,31 +199,52 @@ impl<'a> LogFiles<'a> {
         last_timestamp: i64,
         sweeps: bool,
     ) -> Result<CommitLog, OpenError> {
-        let mut segments = Vec::with_capacity(self.segments.len());
-        for segment in self.segments {
-            let path = segment_path(&self.config.dir, segment.start());
+        let Self { disk, config, segments: mut found } = self;
+        remove_behind(disk, config, &mut found, end)?;
+        let mut segments = Vec::with_capacity(found.len());
+        for segment in found {
+            let path = segment_path(&config.dir, segment.start());
             let io = |e| io_error(&path, e);
-            if segment.start() > end.0 {
-                self.disk.remove(&path).map_err(io)?;
-                continue;
-            }
             let (start, len) = (segment.start(), segment.len());
             let place = len.min(end.0 - start);
-            // What was whole in memory must not be lost now that it counts as written.
-            segment.sync(from.0.saturating_sub(start).min(place), place).map_err(io)?;
+            // What was whole in memory must not be lost now that it counts as written: not even if a sync
+            // has failed before, and the kernel takes pages for clean that it could not write.
+            let from = from.0.saturating_sub(start).min(place);
+            if sweeps {
+                disk.rewrite(&path, from, place - from).map_err(io)?;
+            }
+            segment.sync(from, place).map_err(io)?;
             if place == len {
                 segments.push(segment);
                 continue;
             }
             drop(segment);
             if sweeps {
-                self.disk.clear_from(&path, place).map_err(io)?;
-                self.disk.reserve(&path, place, len - place).map_err(io)?;
+                disk.clear_from(&path, place).map_err(io)?;
+                disk.reserve(&path, place, len - place).map_err(io)?;
+                // Else what was there could come back, behind records that will be written.
+                disk.sync_file(&path).map_err(io)?;
             }
-            segments.push(self.disk.open_segment(&path, start, len, place).map_err(io)?);
+            segments.push(disk.open_segment(&path, start, len, place).map_err(io)?);
         }
-        Ok(CommitLog::new(self.config.clone(), segments, end, last_timestamp))
+        Ok(CommitLog::new(config.clone(), segments, end, last_timestamp))
     }
+}
+
+/// Removes the files behind that of the log's end: from the last one on, each for good before the next,
+/// so that a crash leaves no gap, and none comes back when the log has got there again.
+fn remove_behind(
+    disk: &dyn Disk,
+    config: &LogConfig,
+    segments: &mut Vec<Arc<Segment>>,
+    end: PhysicalOffset,
+) -> Result<(), OpenError> {
+    while let Some(segment) = segments.pop_if(|segment| segment.start() > end.0) {
+        let path = segment_path(&config.dir, segment.start());
+        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(&config.dir));
+        removed.map_err(|e| io_error(&path, e))?;
+    }
+    Ok(())
 }
 
 /// Where the files of the folder start, in order.
@@ -187,40 +272,4 @@ fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
         Ok(start)
     };
     files.into_iter().map(start).collect()
-}
-
-/// What lies at a place in the log.
-enum Checked {
-    /// A whole record.
-    Record { len: u64, timestamp: i64, may_be_torn: bool },
-    /// The rest of the file is unused.
-    Blank,
-    /// Zeros, or the file's end.
-    Nothing,
-    /// Something else; what is wrong with it.
-    Broken(String),
-}
-
-fn check(bytes: &[u8], check_crc: bool) -> Checked {
-    match record::record_len(bytes) {
-        None | Some((0, 0)) => return Checked::Nothing,
-        Some((_, BLANK_MAGIC)) => return Checked::Blank,
-        Some(_) => {}
-    }
-    let head = match record::decode_head(bytes) {
-        Ok(head) => head,
-        Err(e) => return Checked::Broken(e.to_string()),
-    };
-    let body = head.body(bytes);
-    if check_crc && !body.is_empty() && record::body_crc(body) != head.body_crc {
-        return Checked::Broken("the body does not match its CRC".into());
-    }
-    let ends_in_zero = |text: &std::ops::Range<usize>| {
-        bytes.get(text.clone()).is_some_and(|t| t.last() == Some(&0))
-    };
-    Checked::Record {
-        len: head.total_size.into(),
-        timestamp: head.store_timestamp,
-        may_be_torn: ends_in_zero(&head.topic) || ends_in_zero(&head.properties),
-    }
 }

@@ -7,6 +7,13 @@
 //! | present | ours | its offset | its offset |
 //! | present | another's or none | the newest file whose first record is as old as the checkpoint's times, else the log's beginning | there |
 //!
+//! A checkpoint is ours if its CRC says so and the log has the record that it names as the last one. In
+//! the stretch behind it, which is the work of about a second, the first record that is not whole ends
+//! the log: that is how a torn tail looks. A log without it is checked over a long stretch, where damage
+//! in the middle is likelier: a record that is not whole is passed over if a later file begins with a
+//! sound one that was stored before the last flush that the checkpoint tells of, or a minute after the
+//! last record before the damage. It stays where it is, and whoever asks for it gets an error.
+//!
 //! The file `abort` exists while a broker runs, so it tells of an abrupt stop. After one, nothing that
 //! was written behind the checkpoint is relied on: pages may have reached the disk in any order, so a
 //! queue may have holes there. After an orderly stop queues have all that was dispatched; what they
@@ -20,6 +27,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) stopped_in_order: bool,
     /// The checkpoint, or one that says nothing.
     pub(crate) checkpoint: &'a Checkpoint,
+    /// What it says of the dispatching, if it is ours and the log confirms it.
+    pub(crate) dispatched: Option<PhysicalOffset>,
     /// Where the log's files start, in order.
     pub(crate) files: &'a [PhysicalOffset],
     /// Where they end.
@@ -35,6 +44,9 @@ pub(crate) struct Start {
     pub(crate) rebuilds: bool,
     /// Whether behind the ends of log and queues there may be something else than zeros.
     pub(crate) sweeps: bool,
+    /// If damage in the log that has sound records behind it, in a later file, is passed over: the time
+    /// until which stored records have certainly been flushed.
+    pub(crate) passes_over: Option<i64>,
 }
 
 /// See the module's text. What takes reading is asked only if need be: `first_time` for the store time
@@ -48,7 +60,7 @@ pub(crate) fn decide<E>(
     let rebuilds = !evidence.stopped_in_order;
     let begin = evidence.files.first().copied().unwrap_or(evidence.files_end);
     let within = |offset: &PhysicalOffset| *offset <= evidence.files_end;
-    let ours = evidence.checkpoint.dispatched.filter(within);
+    let ours = evidence.dispatched.filter(within);
     let from = match ours {
         Some(dispatched) => dispatched,
         None if rebuilds => {
@@ -60,7 +72,9 @@ pub(crate) fn decide<E>(
         }
         None => indexed()?.filter(within).unwrap_or(begin),
     };
-    Ok(Start { from: from.max(begin), rebuilds, sweeps: rebuilds || ours.is_none() })
+    let is_ours = ours.is_some();
+    let passes_over = (!is_ours).then(|| evidence.checkpoint.flushed_until());
+    Ok(Start { from: from.max(begin), rebuilds, sweeps: rebuilds || !is_ours, passes_over })
 }
 
 #[cfg(test)]
@@ -108,13 +122,13 @@ mod tests {
         let checkpoint = Checkpoint {
             physic_msg_timestamp: row.2,
             logics_msg_timestamp: row.2 + 500,
-            dispatched: row.1.map(PhysicalOffset),
             ..Checkpoint::default()
         };
         let starts: Vec<_> = files.iter().map(|file| PhysicalOffset(file.0)).collect();
         let evidence = Evidence {
             stopped_in_order: row.0,
             checkpoint: &checkpoint,
+            dispatched: row.1.map(PhysicalOffset),
             files: &starts,
             files_end: PhysicalOffset(files_end),
         };
@@ -125,7 +139,10 @@ mod tests {
     #[test]
     fn every_row_of_the_table() {
         for row in &ROWS {
-            let want = Start { from: PhysicalOffset(row.4), rebuilds: row.5, sweeps: row.6 };
+            let is_ours = row.1.is_some_and(|dispatched| dispatched <= 400);
+            let passes_over = (!is_ours).then_some((row.2 - 3000).max(0));
+            let from = PhysicalOffset(row.4);
+            let want = Start { from, rebuilds: row.5, sweeps: row.6, passes_over };
             assert_eq!(decide_row(row, &FILES, 400), want, "{row:?}");
         }
     }

@@ -21,6 +21,7 @@ pub const LIMITS: PullLimits = PullLimits {
     hot: (32, 256 * 1024),
     cold: (8, 64 * 1024),
     hot_bytes: u64::MAX,
+    started_at: PhysicalOffset(0),
 };
 
 /// See the module's text.
@@ -47,7 +48,8 @@ impl Broker {
         let now = store.log().last_timestamp().max(1_000_000);
         let (queues, next_offsets) = (BTreeMap::new(), BTreeMap::new());
         let mut broker = Self { disk, store, tail, reader, queues, next_offsets, now };
-        for found in broker.store.queues().to_vec() {
+        broker.store.verify_queues(|_| true)?;
+        for found in broker.store.queue_names() {
             broker.queue(&found.topic, found.queue.0);
         }
         broker.dispatch();
@@ -62,11 +64,15 @@ impl Broker {
     }
 
     pub fn queue(&mut self, topic: &str, queue: u32) -> &mut ConsumeQueue {
-        self.queues.entry((topic.to_owned(), queue)).or_insert_with(|| {
-            let within = (self.store.log().min_offset(), self.store.log().max_offset());
-            let config = &self.store.config().queues;
-            ConsumeQueue::open(self.disk.clone(), config, topic, QueueId(queue), within).unwrap()
-        })
+        self.queues
+            .entry((topic.to_owned(), queue))
+            .or_insert_with(|| self.store.open_queue(topic, QueueId(queue)).unwrap())
+    }
+
+    /// First offset of a queue and one past its last, as found at opening or since.
+    pub fn range(&self, topic: &str, queue: u32) -> (u64, u64) {
+        let (min, max) = self.store.queue_range(topic, QueueId(queue)).unwrap();
+        (min.0, max.0)
     }
 
     pub fn view(&mut self, topic: &str, queue: u32) -> ConsumeQueueView {
@@ -148,10 +154,7 @@ impl Broker {
 
     /// Writes down that everything that was dispatched is on disk, after seeing to it.
     pub fn checkpoint(&mut self) -> Result<(), CloseError> {
-        for queue in self.queues.values_mut() {
-            queue.flush().unwrap();
-        }
-        self.store.checkpoint(self.reader.position())
+        self.store.checkpoint(self.reader.mark())
     }
 
     /// Stops in order.

@@ -1,0 +1,487 @@
+//! The store's consume queues: which there are, and each one's true ends, found when it is first used.
+//!
+//! Opening a store looks at the names of folders only; a queue costs something when it is used. Its
+//! first use in a life of the store *settles* it: it is cut to what can be relied on, and what lies
+//! behind its end is cleared. Later uses open it as it is.
+//!
+//! | what is found | what is done |
+//! |---|---|
+//! | entries of records at the limit (see [`super::start`]) or behind | cut; the dispatcher makes them again |
+//! | entries that the log does not confirm, at the end | cut: stale slots of a Java broker, pages of a log that was lost |
+//! | fewer entries than an earlier life wrote down, or a later beginning in the same log | the queue is built again from the log |
+//! | nothing, and the log has nothing of it either | it goes on behind its old end |
+//!
+//! What earlier lives wrote down is in the file `queue-ends` ([`super::ends`]). It is a lower limit, so
+//! it need not be new. Where queues are few, all are settled at start, many at a time; where they are
+//! very many, each waits for its first use.
+//!
+//! Invariants: a queue is settled once in a life, before anybody appends to it; queues of one stripe
+//! are settled one after the other.
+//! Failure policy: a queue that cannot be settled stays as it is on disk, its user is told, and the
+//! next use tries again.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use super::{
+    OpenError, StoreConfig,
+    ends::{Ends, EndsTable},
+    io_error,
+    rebuild::{Rebuild, Wanted},
+    settle::{Ask, ask_log, confirmed_end, last_entry},
+};
+use crate::{
+    commit_log::CommitLog,
+    consume_queue::{
+        ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, QueueError, files::QueueFiles,
+    },
+    disk::Disk,
+    dispatch::DelayLevels,
+    offset::{PhysicalOffset, QueueId},
+};
+
+/// Queues are parted into so many stripes, by topic.
+const STRIPES: usize = 64;
+
+/// Where queues end in this life as long as nobody has used them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    /// Entries for records from here on are cut.
+    pub(super) limit: PhysicalOffset,
+    /// Whether behind the ends there may be something else than zeros.
+    pub(super) sweeps: bool,
+}
+
+/// One queue of the set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueName {
+    /// Its topic.
+    pub topic: Arc<str>,
+    /// Its number.
+    pub queue: QueueId,
+}
+
+/// The names of queues found on disk, and what earlier lives wrote down of them.
+pub(super) struct Found {
+    names: Vec<QueueName>,
+    rocks: Option<PathBuf>,
+}
+
+/// See the module's text.
+pub(super) struct QueueSet {
+    disk: Arc<dyn Disk>,
+    config: ConsumeQueueConfig,
+    levels: DelayLevels,
+    settled_at_start_max: usize,
+    log: CommitLog,
+    cut: Cut,
+    stripes: [Mutex<Stripe>; STRIPES],
+}
+
+type Stripe = BTreeMap<Arc<str>, BTreeMap<u32, State>>;
+
+enum State {
+    /// Not used in this life; what an earlier one wrote down.
+    Untouched(Option<Ends>),
+    /// Its ends have been found.
+    Settled(Ends),
+    /// In use.
+    Open(ConsumeQueueView),
+}
+
+impl Found {
+    /// Looks for queues. Folders whose names are no numbers are passed over.
+    pub(super) fn list(disk: &dyn Disk, config: &ConsumeQueueConfig) -> Result<Self, OpenError> {
+        let mut found = Self { names: Vec::new(), rocks: None };
+        for (topic, len) in disk.list(&config.dir).map_err(|e| io_error(&config.dir, e))? {
+            let topic_dir = config.dir.join(&topic);
+            if len.is_some() {
+                found.rocks = found.rocks.or(topic.ends_with(".sst").then_some(topic_dir));
+                continue;
+            }
+            let topic: Arc<str> = topic.into();
+            for (name, len) in disk.list(&topic_dir).map_err(|e| io_error(&topic_dir, e))? {
+                if let (None, Ok(id)) = (len, name.parse()) {
+                    found.names.push(QueueName { topic: topic.clone(), queue: QueueId(id) });
+                }
+            }
+        }
+        match found.rocks {
+            Some(path) => Err(OpenError::RocksDb { path: path.display().to_string() }),
+            None => Ok(found),
+        }
+    }
+
+    /// How many queues there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The end of the newest record that a queue has an entry for, if the entry is one of the log.
+    pub(super) fn indexed_end(
+        &self,
+        disk: &dyn Disk,
+        config: &ConsumeQueueConfig,
+        limit: PhysicalOffset,
+        ask: &Ask<'_>,
+    ) -> Result<Option<PhysicalOffset>, QueueError> {
+        let newest = |name: &QueueName| {
+            let files = name.files(disk, config)?;
+            let end = confirmed_end(&files, limit, |at, entry| ask(name, at, entry))?;
+            Ok(last_entry(&files, end)?.map(|entry| entry.end()))
+        };
+        Ok(in_parallel(&self.names, newest)?.into_iter().flatten().max())
+    }
+
+    /// Whether the files of the first queue that has some can be of this configuration: that another
+    /// size is configured is told at start, however many queues there are.
+    pub(super) fn check_layout(
+        &self,
+        disk: &dyn Disk,
+        config: &ConsumeQueueConfig,
+    ) -> Result<(), QueueError> {
+        for name in &self.names {
+            if !name.files(disk, config)?.starts().is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl QueueName {
+    fn files<'a>(
+        &self,
+        disk: &'a dyn Disk,
+        config: &ConsumeQueueConfig,
+    ) -> Result<QueueFiles<'a>, QueueError> {
+        QueueFiles::list(disk, config, &config.queue_dir(&self.topic, self.queue))
+    }
+}
+
+impl QueueSet {
+    /// The queues that were `found`, of which earlier lives wrote down `ends`.
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        config: &StoreConfig,
+        log: CommitLog,
+        cut: Cut,
+        found: &Found,
+        ends: EndsTable,
+    ) -> Self {
+        let stripes = std::array::from_fn(|_| Mutex::default());
+        let set = Self {
+            disk,
+            config: config.queues.clone(),
+            levels: config.delay_levels.clone(),
+            settled_at_start_max: config.settled_at_start_max,
+            log,
+            cut,
+            stripes,
+        };
+        for (name, ends) in ends {
+            set.enter(&name, State::Untouched(Some(ends)));
+        }
+        for name in &found.names {
+            let mut stripe = set.stripe(&name.topic);
+            let topic = stripe.entry(name.topic.clone()).or_default();
+            topic.entry(name.queue.0).or_insert(State::Untouched(None));
+        }
+        set
+    }
+
+    fn stripe(&self, topic: &str) -> MutexGuard<'_, Stripe> {
+        let mut hasher = DefaultHasher::new();
+        topic.hash(&mut hasher);
+        // As many stripes as the modulus has values.
+        #[expect(clippy::indexing_slicing, reason = "the index is below the array's length")]
+        let stripe = &self.stripes[hasher.finish() as usize % STRIPES];
+        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, name: &QueueName, state: State) {
+        let mut stripe = self.stripe(&name.topic);
+        stripe.entry(name.topic.clone()).or_default().insert(name.queue.0, state);
+    }
+
+    /// One past the highest number of a topic's queues; 0 if there is none.
+    pub(super) fn count_of(&self, topic: &str) -> u32 {
+        let stripe = self.stripe(topic);
+        let last = stripe.get(topic).and_then(|queues| queues.keys().next_back().copied());
+        last.map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// All queues that are on disk, or were once.
+    pub(super) fn names(&self) -> Vec<QueueName> {
+        let mut names = Vec::new();
+        for stripe in &self.stripes {
+            for (topic, queues) in stripe.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                let name = |id: &u32| QueueName { topic: topic.clone(), queue: QueueId(*id) };
+                names.extend(queues.keys().map(name));
+            }
+        }
+        names
+    }
+
+    /// First and one past the last offset of a queue, settling it if nobody has used it yet.
+    pub(super) fn ends(&self, topic: &str, queue: QueueId) -> Result<Ends, QueueError> {
+        let mut stripe = self.stripe(topic);
+        self.settled(&mut stripe, topic, queue)
+    }
+
+    /// Opens a queue for its owner.
+    pub(super) fn open(&self, topic: &str, queue: QueueId) -> Result<ConsumeQueue, QueueError> {
+        let mut stripe = self.stripe(topic);
+        self.settled(&mut stripe, topic, queue)?;
+        let opened = self.open_files(topic, queue)?;
+        if let Some(state) = stripe.get_mut(topic).and_then(|queues| queues.get_mut(&queue.0)) {
+            *state = State::Open(opened.view());
+        }
+        Ok(opened)
+    }
+
+    /// A view of a queue for whoever only reads it once, whether it is in use or not.
+    pub(super) fn view(&self, topic: &str, queue: QueueId) -> Result<ConsumeQueueView, QueueError> {
+        let mut stripe = self.stripe(topic);
+        self.settled(&mut stripe, topic, queue)?;
+        match stripe.get(topic).and_then(|queues| queues.get(&queue.0)) {
+            Some(State::Open(view)) => Ok(view.clone()),
+            _ => self.open_files(topic, queue).map(|opened| opened.view()),
+        }
+    }
+
+    fn open_files(&self, topic: &str, queue: QueueId) -> Result<ConsumeQueue, QueueError> {
+        let within = (self.log.min_offset(), self.log.max_offset());
+        ConsumeQueue::open(self.disk.clone(), &self.config, topic, queue, within)
+    }
+
+    /// Drops what is known of a topic's queues: they have been deleted.
+    pub(super) fn forget(&self, topic: &str) {
+        self.stripe(topic).remove(topic);
+    }
+
+    /// Settles the queues of the topics that `is_wanted` wants, if they are few, and builds again those
+    /// of which too much is missing, all in one go. Which those were.
+    pub(super) fn verify(
+        &self,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<QueueName>, QueueError> {
+        let mut names = self.names();
+        names.retain(|name| is_wanted(&name.topic));
+        let looks_at = if names.len() <= self.settled_at_start_max {
+            names
+        } else {
+            // Of the many, those whose folders are gone.
+            names.retain(|name| self.has_lost_its_folder(name));
+            names
+        };
+        let lacking = in_parallel(&looks_at, |name| {
+            let mut stripe = self.stripe(&name.topic);
+            Ok(self.settle(&mut stripe, &name.topic, name.queue)?.err().map(|old| (name, old)))
+        })?;
+        let lacking: Vec<_> = lacking.into_iter().flatten().collect();
+        self.build_again(&lacking)?;
+        let mut names: Vec<_> = lacking.into_iter().map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn has_lost_its_folder(&self, name: &QueueName) -> bool {
+        let stripe = self.stripe(&name.topic);
+        let state = stripe.get(&name.topic).and_then(|queues| queues.get(&name.queue.0));
+        let had = matches!(state, Some(State::Untouched(Some(ends))) if ends.max.0 > 0);
+        let dir = self.config.queue_dir(&name.topic, name.queue);
+        // Only of queues that had something is asked: those that were never written have no folder.
+        had && self.disk.list(&dir).is_ok_and(|files| files.is_empty())
+    }
+
+    /// The queue's ends; settles it and, if need be, builds it again.
+    fn settled(
+        &self,
+        stripe: &mut Stripe,
+        topic: &str,
+        queue: QueueId,
+    ) -> Result<Ends, QueueError> {
+        match self.settle(stripe, topic, queue)? {
+            Ok(ends) => Ok(ends),
+            Err(old) => {
+                let name = QueueName { topic: topic.into(), queue };
+                let wanted = [Wanted { topic, queue, begin: old.max }];
+                self.remove_files(&name)?;
+                self.rebuild(&wanted)?;
+                self.settle_rebuilt(stripe, &name)
+            }
+        }
+    }
+
+    /// The queue's ends, or those that it had once if too much of it is missing.
+    fn settle(
+        &self,
+        stripe: &mut Stripe,
+        topic: &str,
+        queue: QueueId,
+    ) -> Result<Result<Ends, Ends>, QueueError> {
+        let old = match stripe.get(topic).and_then(|queues| queues.get(&queue.0)) {
+            Some(State::Open(view)) => {
+                let (min, max) = (view.min_offset(), view.max_offset());
+                return Ok(Ok(Ends { min, max, log_min: self.log.min_offset() }));
+            }
+            Some(State::Settled(ends)) => return Ok(Ok(*ends)),
+            Some(State::Untouched(old)) => *old,
+            None => None,
+        };
+        let name = QueueName { topic: topic.into(), queue };
+        let ends = self.cut(&name)?;
+        if let Some(old) = old.filter(|old| ends.max < old.max || self.begins_late(&ends, old)) {
+            return Ok(Err(old));
+        }
+        stripe.entry(name.topic).or_default().insert(queue.0, State::Settled(ends));
+        Ok(Ok(ends))
+    }
+
+    /// Whether the queue lost files at its beginning: its first entry is a later one than before, though
+    /// the log begins where it did.
+    fn begins_late(&self, ends: &Ends, old: &Ends) -> bool {
+        ends.min > old.min && old.log_min == self.log.min_offset()
+    }
+
+    /// Cuts a queue to what can be relied on.
+    fn cut(&self, name: &QueueName) -> Result<Ends, QueueError> {
+        let mut files = name.files(&*self.disk, &self.config)?;
+        let log_min = self.log.min_offset();
+        if files.starts().is_empty() {
+            return Ok(Ends { log_min, ..Ends::default() });
+        }
+        let ask = |at, entry: &_| ask_log(&self.log, name, at, entry);
+        let max = confirmed_end(&files, self.cut.limit, ask)?;
+        let min = files.begin_at(log_min, max)?;
+        if self.cut.sweeps || files.is_used(max)? {
+            files.clear_from(max)?;
+        }
+        Ok(Ends { min, max, log_min })
+    }
+
+    fn build_again(&self, lacking: &[(&QueueName, Ends)]) -> Result<(), QueueError> {
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        for (name, _) in lacking {
+            self.remove_files(name)?;
+        }
+        let wanted: Vec<_> = lacking
+            .iter()
+            .map(|(name, old)| Wanted { topic: &name.topic, queue: name.queue, begin: old.max })
+            .collect();
+        self.rebuild(&wanted)?;
+        for (name, _) in lacking {
+            let mut stripe = self.stripe(&name.topic);
+            self.settle_rebuilt(&mut stripe, name)?;
+        }
+        Ok(())
+    }
+
+    fn rebuild(&self, wanted: &[Wanted<'_>]) -> Result<(), QueueError> {
+        let Self { disk, config, log, levels, cut, .. } = self;
+        Rebuild { disk, config, log, levels, limit: cut.limit, wanted }.run()
+    }
+
+    fn remove_files(&self, name: &QueueName) -> Result<(), QueueError> {
+        let dir = self.config.queue_dir(&name.topic, name.queue);
+        self.disk.remove_dir(&dir).map_err(|error| queue_error(&dir, error))
+    }
+
+    fn settle_rebuilt(&self, stripe: &mut Stripe, name: &QueueName) -> Result<Ends, QueueError> {
+        let ends = self.cut(name)?;
+        let queues = stripe.entry(name.topic.clone()).or_default();
+        queues.insert(name.queue.0, State::Settled(ends));
+        Ok(ends)
+    }
+
+    /// Flushes all queues that are open and have something that is not on disk.
+    pub(super) fn flush(&self) -> Result<(), QueueError> {
+        for stripe in &self.stripes {
+            let dirty: Vec<_> = {
+                let stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+                let states = stripe.values().flat_map(BTreeMap::values);
+                states.filter_map(State::dirty).cloned().collect()
+            };
+            for view in dirty {
+                view.flusher().sync()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the next life shall know of the queues.
+    pub(super) fn ends_table(&self) -> EndsTable {
+        let mut table = EndsTable::new();
+        let log_min = self.log.min_offset();
+        for stripe in &self.stripes {
+            for (topic, queues) in stripe.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                for (id, state) in queues {
+                    if let Some(ends) = state.known(log_min) {
+                        let name = QueueName { topic: topic.clone(), queue: QueueId(*id) };
+                        table.push((name, ends));
+                    }
+                }
+            }
+        }
+        table
+    }
+}
+
+impl State {
+    fn dirty(&self) -> Option<&ConsumeQueueView> {
+        match self {
+            Self::Open(view) if view.is_dirty() => Some(view),
+            _ => None,
+        }
+    }
+
+    fn known(&self, log_min: PhysicalOffset) -> Option<Ends> {
+        match self {
+            Self::Untouched(ends) => *ends,
+            Self::Settled(ends) => Some(*ends),
+            Self::Open(view) => {
+                Some(Ends { min: view.min_offset(), max: view.max_offset(), log_min })
+            }
+        }
+    }
+}
+
+fn queue_error(path: &Path, error: std::io::Error) -> QueueError {
+    QueueError::Io { path: path.display().to_string(), error }
+}
+
+/// Calls `f` for all of `items`, on as many threads as there are cores.
+fn in_parallel<'a, T: Sync, R: Send, E: Send>(
+    items: &'a [T],
+    f: impl Fn(&'a T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(threads).max(64);
+    let mut results = Vec::with_capacity(items.len());
+    thread::scope(|scope| {
+        let mut parts = items.chunks(share);
+        let own = parts.next().unwrap_or_default();
+        let others: Vec<_> = parts
+            .map(|part| scope.spawn(|| part.iter().map(&f).collect::<Result<Vec<R>, E>>()))
+            .collect();
+        for item in own {
+            results.push(f(item)?);
+        }
+        for other in others {
+            match other.join() {
+                Ok(part) => results.extend(part?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(())
+    })
+    .map(|()| results)
+}

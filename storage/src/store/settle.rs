@@ -1,0 +1,108 @@
+//! Where a queue really ends: the rules, apart from the set of queues.
+//!
+//! A queue's end is found by a search over its slots. A store that a Java broker wrote may have stale
+//! slots there, because Java cuts a queue by forgetting and not by clearing; a loss of power may leave
+//! entries of records that were lost, and holes before them. Both are told by the log, in which they do
+//! not name a record of that queue with that offset.
+
+use gantry_codec::record::{self, RecordHead};
+
+use super::queue_set::QueueName;
+use crate::{
+    commit_log::CommitLog,
+    consume_queue::{IndexEntry, QueueError, entry::Slot, files::QueueFiles},
+    offset::{PhysicalOffset, QueueOffset},
+};
+
+/// A queue in which a Java broker once missed an entry has all later ones too early: so many of them in
+/// a row, or all there are, are taken for that and not for stale ones.
+const SHIFTED_RUN_MIN: u64 = 4096;
+/// Queues of topics with this prefix refer to records of other topics.
+const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
+
+/// What the log says of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It has the record that the entry names.
+    Confirmed,
+    /// It has a record of that queue there, with another offset in the queue.
+    Shifted,
+    /// It has no such record.
+    Refuted,
+}
+
+/// Asks the log about an entry of a queue.
+pub(super) type Ask<'a> = dyn Fn(&QueueName, QueueOffset, &IndexEntry) -> Verdict + Sync + 'a;
+
+/// One past the last entry that the log confirms and whose record starts before `limit`.
+pub(super) fn confirmed_end(
+    files: &QueueFiles<'_>,
+    limit: PhysicalOffset,
+    ask: impl Fn(QueueOffset, &IndexEntry) -> Verdict,
+) -> Result<QueueOffset, QueueError> {
+    let end = files.end_before(limit)?;
+    let mut shifted = None;
+    for last in (files.first().0..end.0).rev().map(QueueOffset) {
+        if shifted.is_some_and(|end: QueueOffset| end.since(last) > SHIFTED_RUN_MIN) {
+            break;
+        }
+        let verdict = match files.slot(last)? {
+            // Behind a hole, nothing was ever relied on.
+            Slot::Unused => Verdict::Refuted,
+            Slot::PreBlank => Verdict::Confirmed,
+            Slot::Entry(entry) => ask(last, &entry),
+        };
+        match verdict {
+            Verdict::Confirmed => return Ok(last.plus(1)),
+            Verdict::Shifted => shifted = shifted.or(Some(last.plus(1))),
+            Verdict::Refuted => {}
+        }
+    }
+    Ok(shifted.unwrap_or(files.first()))
+}
+
+/// The entry before `end`, if it is one.
+pub(super) fn last_entry(
+    files: &QueueFiles<'_>,
+    end: QueueOffset,
+) -> Result<Option<IndexEntry>, QueueError> {
+    if end <= files.first() { Ok(None) } else { Ok(files.slot(QueueOffset(end.0 - 1))?.entry()) }
+}
+
+/// Asks `log`. Of what is gone from it, nothing can be said.
+pub(super) fn ask_log(
+    log: &CommitLog,
+    name: &QueueName,
+    offset: QueueOffset,
+    entry: &IndexEntry,
+) -> Verdict {
+    if entry.offset < log.min_offset() {
+        return Verdict::Confirmed;
+    }
+    let asked = log.with_rest(entry.offset, |bytes| {
+        record::decode_head(bytes)
+            .map_or(Verdict::Refuted, |head| compare(name, offset, entry, &head, bytes))
+    });
+    asked.unwrap_or(Verdict::Refuted)
+}
+
+/// Compares an entry with the record that lies where it points.
+pub(super) fn compare(
+    name: &QueueName,
+    offset: QueueOffset,
+    entry: &IndexEntry,
+    head: &RecordHead,
+    bytes: &[u8],
+) -> Verdict {
+    if head.total_size != entry.size {
+        Verdict::Refuted
+    } else if name.topic.starts_with(LIGHT_QUEUE_PREFIX) {
+        Verdict::Confirmed
+    } else if head.queue_id as u32 != name.queue.0 || head.topic(bytes) != Ok(&*name.topic) {
+        Verdict::Refuted
+    } else if head.queue_offset as u64 != offset.0 {
+        Verdict::Shifted
+    } else {
+        Verdict::Confirmed
+    }
+}

@@ -1,0 +1,164 @@
+//! Faults that were found, each by what went wrong. Most came from the seeded runs in `crash_runs`.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{Broker, body, config};
+use gantry_storage::{
+    Disk, DiskFault, DiskOp, DispatchReader, FaultPlan, MemDisk, PhysicalOffset, StoreConfig,
+};
+
+fn log_file(start: u64) -> PathBuf {
+    config().log.dir.join(format!("{start:020}"))
+}
+
+/// Messages that the log has.
+fn count(broker: &Broker) -> usize {
+    let mut count = 0;
+    let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(0));
+    reader.read(usize::MAX, |_| count += 1).unwrap();
+    count
+}
+
+/// A sync failed, the broker was started again, and the kernel took pages for clean that it had not
+/// written: what was acknowledged from then on lay behind a hole.
+#[test]
+fn a_restart_after_a_failed_sync_took_memory_for_the_disk() {
+    // Files of some pages: that of the log's end is written again anyway.
+    let open =
+        |disk| Broker::try_open(disk, StoreConfig::new("/store".into(), 16384, 1000)).unwrap();
+    let bodies: Vec<_> = (0..50).map(|number| body(number, 100)).collect();
+    for seed in 0..20 {
+        let disk = MemDisk::new();
+        let mut broker = open(disk.clone());
+        for body in &bodies[..49] {
+            broker.send("t", 0, body);
+        }
+        disk.set_plan(FaultPlan::new(seed).at_op(DiskOp::Sync, 0, DiskFault::Io));
+        assert!(broker.log().flusher().sync().is_err());
+        let disk = disk.kill();
+        let mut broker = open(disk.clone());
+        broker.send("t", 0, &bodies[49]);
+        broker.log().flusher().sync().unwrap();
+        assert!(open(disk.crash()).bodies("t", 0, 0) == bodies, "seed {seed}");
+    }
+}
+
+/// Files behind the log's end were removed from the first one on; when the power went in between, the
+/// store could not be opened any more.
+#[test]
+fn a_crash_while_files_were_removed_left_a_gap() {
+    for seed in 0..40 {
+        let disk = MemDisk::new();
+        disk.keep_order_of_names(seed % 2 == 0);
+        let mut broker = Broker::open(disk.clone());
+        for number in 0..60 {
+            broker.send("t", 0, &body(number, 108));
+        }
+        broker.log().flusher().sync().unwrap();
+        let disk = disk.kill();
+        disk.corrupt(&log_file(2048), 150).unwrap();
+        disk.set_plan(FaultPlan::new(seed).at_op(DiskOp::Remove, seed % 4, DiskFault::PowerLoss));
+        assert!(Broker::try_open(disk.clone(), config()).is_err());
+        assert_eq!(count(&Broker::open(disk.crash())), 10, "seed {seed}");
+    }
+}
+
+/// The middle of long properties was not on the disk, and zeros were served in their place.
+#[test]
+fn a_sector_missing_in_the_properties_was_not_noticed() {
+    for missing in [512, 1024] {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        broker.append("t", 0, b"body", &"tag".repeat(500));
+        broker.append("t", 0, b"next", "");
+        broker.publish();
+        let disk = disk.kill();
+        assert_eq!(count(&Broker::open(disk.kill())), 2, "all is there");
+        disk.overwrite(&log_file(0), missing, &[0; 512]).unwrap();
+        let broker = Broker::open(disk);
+        assert_eq!(count(&broker), 0);
+        assert!(broker.store.report().broken.as_ref().unwrap().starts_with("at 0: "));
+    }
+}
+
+/// The check for such sectors took the unused rest of a file for one when a record without properties
+/// reached into the sector with a byte of their length only.
+#[test]
+fn a_record_that_ended_beside_a_sector_was_taken_for_torn() {
+    for len in 500..1100 {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        broker.send("t", 0, &body(0, len));
+        assert_eq!(count(&Broker::open(disk.kill())), 1, "body of {len}");
+    }
+}
+
+/// The folder of a new store was made by somebody who did not make its name durable.
+#[test]
+fn the_folders_above_a_new_store_were_lost() {
+    let disk = MemDisk::new();
+    disk.write(Path::new("/srv/data/notes.txt"), b"").unwrap();
+    let config = StoreConfig::new("/srv/data/store".into(), 2048, 1000);
+    let mut broker = Broker::try_open(disk.clone(), config.clone()).unwrap();
+    broker.send("t", 0, b"acknowledged");
+    broker.log().flusher().sync().unwrap();
+    let mut broker = Broker::try_open(disk.crash(), config).unwrap();
+    assert_eq!(broker.bodies("t", 0, 0), [b"acknowledged"]);
+}
+
+/// Of the unflushed files of a queue, an earlier one had no length after a loss of power, and the store
+/// could not be opened.
+#[test]
+fn a_queue_file_without_length_stopped_the_start() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    for number in 0..170 {
+        broker.send("t", 0, &body(number, 10));
+    }
+    let disk = disk.kill();
+    disk.resize(
+        &config().queues.queue_dir("t", gantry_storage::QueueId(0)).join("00000000000000001000"),
+        0,
+    )
+    .unwrap();
+    let bodies: Vec<_> = (0..170).map(|number| body(number, 10)).collect();
+    assert_eq!(Broker::open(disk).bodies("t", 0, 0), bodies);
+}
+
+/// What recovery cleared behind the log's end was not synced: after the next loss of power it was back,
+/// behind a record of the same size that had been written in its place.
+#[test]
+fn what_was_cut_came_back_behind_newer_records() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    for number in 0..3 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    let disk = disk.crash_keeping(|_, _| true);
+    disk.overwrite(&log_file(0), 200, &[0; 200]).unwrap();
+    let mut broker = Broker::open(disk.clone());
+    broker.send("t", 0, &body(7, 108));
+    broker.log().flusher().sync().unwrap();
+    let mut broker = Broker::open(disk.crash());
+    assert_eq!(broker.bodies("t", 0, 0), [body(0, 108), body(7, 108)]);
+}
+
+/// The checkpoint was not believed when a bit was flipped in the one record that it names, and all that
+/// was written since was cut off.
+#[test]
+fn damage_in_the_record_that_the_checkpoint_names_spread() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    broker.send("t", 0, &body(0, 108));
+    broker.checkpoint().unwrap();
+    broker.send("t", 0, &body(1, 108));
+    broker.log().flusher().sync().unwrap();
+    let disk = disk.kill();
+    disk.corrupt(&log_file(0), 150).unwrap();
+    let broker = Broker::open(disk);
+    assert_eq!(broker.store.report().dispatch_from, PhysicalOffset(200));
+    assert_eq!(count(&broker), 2);
+    assert!(broker.log().damage_at(PhysicalOffset(0)).unwrap().contains("CRC"));
+}
