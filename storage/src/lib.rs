@@ -17,6 +17,7 @@
 //! | [`Index`], [`find_by_key`] | whoever may wait for a disk | look messages up by key |
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
+//! | [`inspect`] | whoever has no broker running | checks, prints and mends a store |
 //!
 //! Everything reaches the disk through [`Disk`]; over a [`MemDisk`] the whole store runs without files
 //! and with every fault that a disk can have. `unsafe` is in `segment.rs` alone.
