@@ -18,6 +18,7 @@
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
 //! | [`retention`] | one cleaner | decides what goes, and when the disk is too full |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
+//! | [`inspect`] | whoever has no broker running | checks, prints and mends a store |
 //!
 //! Everything reaches the disk through [`Disk`]; over a [`MemDisk`] the whole store runs without files
 //! and with every fault that a disk can have. `unsafe` is in `segment.rs` alone.

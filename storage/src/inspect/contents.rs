@@ -169,8 +169,8 @@ fn row(file: &IndexFile, number: u32, entry: KeyEntry) -> IndexRow {
     IndexRow { number, entry, store_timestamp }
 }
 
-/// The fields of the checkpoint by the names that Java gives them; the last is ours, and there only if
-/// gantry wrote the file last. `None` if there is no file.
+/// The fields of the checkpoint by the names that Java gives them; the last ones are ours, and there
+/// only if gantry wrote the file last. `None` if there is no file.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -187,6 +187,7 @@ pub fn checkpoint_contents(
         ("masterFlushedOffset", checkpoint.master_flushed_offset),
         ("confirmPhyOffset", checkpoint.confirm_phy_offset),
     ];
+    fields.extend(checkpoint.index.map(|point| ("indexedOffset", point.position.0 as i64)));
     fields.extend(checkpoint.dispatched.map(|mark| ("dispatchedOffset", mark.end.0 as i64)));
     Ok(Some(fields))
 }

@@ -21,7 +21,7 @@ use super::{
     log_scan::scan_log,
     queue_check::{LogFacts, QueueCheck},
     reading::{Reading, tell_tail},
-    state::{Left, check_timer, read_left},
+    state::{Dispatch, Left, check_timer, read_left},
 };
 use crate::disk::Disk;
 
@@ -66,7 +66,7 @@ struct Examination<'a> {
     index: IndexCheck<'a>,
     reading: Reading,
     end: LogEnd,
-    dispatch_from: u64,
+    dispatch: Dispatch,
     side_units: u64,
     /// Queues that are missing as a whole.
     absent: Vec<(String, u32)>,
@@ -104,7 +104,7 @@ impl<'a> Examination<'a> {
             index: IndexCheck::find(disk, &root.join("index"), slots, findings),
             reading: Reading::default(),
             end: LogEnd::default(),
-            dispatch_from: 0,
+            dispatch: Dispatch::default(),
             side_units: 0,
             absent: Vec::new(),
         })
@@ -120,7 +120,7 @@ impl<'a> Examination<'a> {
         });
         let limit = self.end.offset;
         let indexed = || queues.newest_entry_end(limit);
-        self.dispatch_from = self.left.dispatch_from(*disk, files, indexed)?;
+        self.dispatch = self.left.dispatch_from(*disk, files, indexed)?;
         Ok(())
     }
 
@@ -128,23 +128,25 @@ impl<'a> Examination<'a> {
     fn conclude(&mut self, findings: &mut Findings<'_>) {
         let (disk, root) = (self.disk, &self.inspection.root);
         let (left, files, end) = (&self.left, &self.files, self.end.offset);
-        self.reading.tell_damage(files, left, self.dispatch_from, findings);
+        self.reading.tell_damage(files, left, self.dispatch, findings);
         tell_tail(files, &self.end, left.is_clean, findings);
         let damages = self.reading.unsound();
         let facts = LogFacts {
             files,
             begin: files.first().map_or(0, |file| file.start),
             end,
-            dispatch_from: self.dispatch_from,
+            dispatch_from: self.dispatch.from,
             is_clean: left.is_clean,
             damages: &damages,
         };
         self.queues.finish(&facts, self.inspection.sweeps, findings);
         let is_known = |topic: &str, queue| self.config.has_queue(topic, queue);
         self.absent = self.queues.tell_absent(root, &facts, &is_known, findings);
-        self.index.finish(files, end, self.dispatch_from, findings);
+        let indexed = left.checkpoint.index.filter(|_| left.is_clean);
+        let indexed = indexed.map_or(0, |point| point.position.0);
+        self.index.finish(files, end, indexed, findings);
         left.check(disk, root, end, self.reading.last_time, findings);
-        tell_left(self.inspection, left.is_clean, self.dispatch_from, findings);
+        tell_left(self.inspection, left.is_clean, self.dispatch.from, findings);
         self.side_units =
             ext::check_ext(disk, root, findings) + ext::check_batch(disk, root, findings);
         check_timer(disk, root, findings);
@@ -169,7 +171,7 @@ impl<'a> Examination<'a> {
             index_files: self.index.files.len() as u64,
             index_entries: self.index.entries(),
             config_files: self.config.files,
-            dispatch_from: self.dispatch_from,
+            dispatch_from: self.dispatch.from,
             ..Summary::default()
         }
     }

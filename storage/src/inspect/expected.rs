@@ -104,11 +104,11 @@ pub(crate) fn expected_entries<'a>(
     Ok(())
 }
 
-/// The hash under which Java 5.5 indexes the tag of a record; the older ones and gantry do not.
+/// The hash under which gantry, and Java from 5.4 on, index the tag of a record.
 pub(crate) fn tag_key(head: &RecordHead, bytes: &[u8]) -> Option<u32> {
     let (topic, text) = (head.topic(bytes).ok()?, head.properties(bytes).ok()?);
     let tag = properties::get(text, TAGS)?;
-    Some(TopicHash::new(topic).of(&format!("T#{tag}")))
+    Some(TopicHash::new(topic).of_tag(tag))
 }
 
 /// Gives `f` the hashes of the record's keys, in the order in which the index gets them.

@@ -268,12 +268,12 @@ impl<'a> IndexCheck<'a> {
         }
     }
 
-    /// The log has ended at `end`; what the next start dispatches begins at `dispatch_from`.
+    /// The log has ended at `end`; before `indexed`, the next start takes everything as indexed.
     pub(crate) fn finish(
         &mut self,
         log: &[RowFile],
         end: u64,
-        dispatch_from: u64,
+        indexed: u64,
         findings: &mut Findings<'_>,
     ) {
         self.pass_before(end, log, findings);
@@ -284,7 +284,7 @@ impl<'a> IndexCheck<'a> {
             self.cursor.number += 1;
         }
         if let (Some((first, count)), Some(last)) = (self.behind, self.files.last()) {
-            let is_due = first >= dispatch_from;
+            let is_due = first >= indexed;
             let severity = if is_due { Severity::Note } else { Severity::Fault };
             let at = last.layout.entry_at(last.entries_end());
             let finding = Finding::of(severity, FindingKind::IndexMissing, &last.path).at(at);

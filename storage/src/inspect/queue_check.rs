@@ -168,6 +168,8 @@ impl<'a> QueueCheck<'a> {
                 findings.add(fault.found(e.to_string()).at_start("cannot open the queue"));
             }
             queue.tell_missing(log, findings);
+            // What is written anew has to continue what is there.
+            queue.first_bad = queue.first_bad.map(|bad| bad.min(queue.end));
             queue.slots.forget();
         }
     }

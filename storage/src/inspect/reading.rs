@@ -12,7 +12,7 @@ use super::{
     finding::{Finding, FindingKind, Findings, Severity},
     index_check::IndexCheck,
     queue_check::QueueCheck,
-    state::Left,
+    state::{Dispatch, Left},
 };
 
 /// What has been read of the log so far.
@@ -124,12 +124,14 @@ impl Reading {
         &self,
         files: &[RowFile],
         left: &Left,
-        dispatch_from: u64,
+        dispatch: Dispatch,
         findings: &mut Findings<'_>,
     ) {
         let at_start = |offset: u64| {
-            if offset >= dispatch_from {
+            if offset >= dispatch.from && dispatch.is_ours {
                 "cuts the log there, and loses the sound records behind it"
+            } else if offset >= dispatch.from {
+                "passes over it if a later file shows that it was flushed, else cuts the log there"
             } else if left.is_clean {
                 "passes over it"
             } else {

@@ -22,19 +22,6 @@ const CHECKPOINT_USED_BYTES: u64 = 40;
 /// Bytes of the timer wheel: slots for twice seven days, 32 bytes each.
 const WHEEL_BYTES: u64 = 7 * 86_400 * 2 * 32;
 
-/// Whether the log has the record that the mark names, ending at the mark or before a blank record
-/// there; as a start asks.
-fn is_confirmed(disk: &dyn Disk, files: &[RowFile], mark: &DispatchMark) -> bool {
-    let begin = files.first().map_or(0, |first| first.start);
-    let Some(last) = mark.last_record.filter(|last| last.0 >= begin) else { return true };
-    let record = whole_record_at(disk, files, last.0).ok().flatten();
-    record.is_some_and(|(head, _)| {
-        let behind = last.plus(head.total_size.into());
-        behind == mark.end
-            || files.iter().any(|file| file.end() == mark.end.0 && last.0 >= file.start)
-    })
-}
-
 /// The process that has the store in `root` open, if one has; asking changes nothing. To be asked by a
 /// process that has no store open itself, since it would give its own lock back.
 pub fn store_holder(root: &Path) -> io::Result<Option<i32>> {
@@ -65,6 +52,27 @@ pub(crate) fn read_left(disk: &dyn Disk, root: &Path) -> io::Result<Left> {
     Ok(Left { checkpoint, has_checkpoint, is_clean })
 }
 
+/// What a start dispatches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dispatch {
+    /// From where on.
+    pub(crate) from: u64,
+    /// Whether that is what our checkpoint says.
+    pub(crate) is_ours: bool,
+}
+
+/// Whether the log has the record that our checkpoint names as the last one.
+fn is_confirmed(disk: &dyn Disk, files: &[RowFile], mark: &DispatchMark) -> bool {
+    let begin = files.first().map_or(0, |file| file.start);
+    mark.last_record.is_none_or(|last| {
+        let record = whole_record_at(disk, files, last.0).ok().flatten();
+        let behind = record.map(|(head, _)| last.plus(head.total_size.into()));
+        // Behind a filler, the end is that of the file.
+        let ends_file = files.iter().any(|file| file.end() == mark.end.0);
+        last.0 < begin || behind.is_some_and(|end| end == mark.end || (ends_file && end < mark.end))
+    })
+}
+
 impl Left {
     /// From where a start brings the queues up to date.
     pub(crate) fn dispatch_from(
@@ -72,10 +80,9 @@ impl Left {
         disk: &dyn Disk,
         files: &[RowFile],
         indexed: impl FnOnce() -> io::Result<Option<u64>>,
-    ) -> io::Result<u64> {
+    ) -> io::Result<Dispatch> {
         let starts: Vec<_> = files.iter().map(|file| PhysicalOffset(file.start)).collect();
-        let dispatched = self.checkpoint.dispatched;
-        let dispatched = dispatched.filter(|mark| is_confirmed(disk, files, mark));
+        let dispatched = self.checkpoint.dispatched.filter(|mark| is_confirmed(disk, files, mark));
         let evidence = Evidence {
             stopped_in_order: self.is_clean,
             checkpoint: &self.checkpoint,
@@ -88,7 +95,8 @@ impl Left {
             record.map(|(head, _)| head.store_timestamp)
         };
         let indexed = || indexed().map(|end| end.map(PhysicalOffset));
-        decide(&evidence, first_time, indexed).map(|start| start.from.0)
+        let start = decide(&evidence, first_time, indexed)?;
+        Ok(Dispatch { from: start.from.0, is_ours: start.passes_over.is_none() })
     }
 
     /// The checkpoint against the log that it is of.
@@ -124,7 +132,7 @@ impl Left {
                     .at(CHECKPOINT_USED_BYTES)
                     .expected(format!("a log offset up to {log_end}, where the log ends"))
                     .found(dispatched.end.to_string())
-                    .at_start("trusts it if it lies within the files, and goes on writing there"),
+                    .at_start("trusts it if the log has the record that it names as the last one"),
             );
         }
         let times = [

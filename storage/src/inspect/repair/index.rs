@@ -6,12 +6,14 @@
 
 use std::{ops::ControlFlow, path::PathBuf};
 
+use gantry_codec::record::sys_flag;
+
 use super::{
     super::{
-        expected::expected_keys,
+        expected::{expected_keys, tag_key},
         index_check::IndexFile,
         log_files::RowFile,
-        log_scan::{LogItem, scan_log},
+        log_scan::{LogItem, LogRecord, scan_log},
     },
     RepairError, io_error,
 };
@@ -56,7 +58,7 @@ pub(super) fn rewrite(
         if behind.is_some_and(|behind| record.offset < behind) {
             return ControlFlow::Continue(());
         }
-        let _ = expected_keys(&record.head, record.bytes, &mut |hash| {
+        each_key(&record, &mut |hash| {
             let is_there = have.iter().position(|found| (record.offset, hash) == *found);
             if let Some(place) = is_there {
                 have.swap_remove(place);
@@ -77,6 +79,16 @@ pub(super) fn rewrite(
     });
     failed.map_or(Ok(()), Err)?;
     making.map_or(Ok(()), Making::finish)
+}
+
+/// The hashes of a record's keys, and at last of its tag; none of a record that is damaged.
+fn each_key(record: &LogRecord<'_>, f: &mut dyn FnMut(u32)) {
+    let read = expected_keys(&record.head, record.bytes, f);
+    let is_rolled_back = record.head.sys_flag & sys_flag::TRANSACTION == sys_flag::ROLLBACK;
+    if let (Ok(()), Some(tag), false) = (read, tag_key(&record.head, record.bytes), is_rolled_back)
+    {
+        f(tag);
+    }
 }
 
 /// The keys of the newest record in a file, each with the record's place.

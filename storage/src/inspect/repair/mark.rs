@@ -18,7 +18,7 @@ use std::{io, ops::Range, path::Path};
 use gantry_codec::{
     Record, body_crc,
     properties::{self, NAME_END, PAIR_END},
-    record::{BLANK_MAGIC, PROPERTIES_BYTES_MAX, encoded_len, sys_flag},
+    record::{BLANK_MAGIC, PROPERTIES_BYTES_MAX, RecordHead, encoded_len, sys_flag},
 };
 
 use super::{
@@ -91,6 +91,20 @@ impl<'a> Identity<'a> {
         }
     }
 
+    /// What can be read of a record, of which the hosts may not be any.
+    fn of_head(head: &RecordHead, bytes: &'a [u8]) -> Self {
+        Self {
+            // Both have been read before.
+            topic: head.topic(bytes).unwrap_or_default(),
+            properties: head.properties(bytes).unwrap_or_default(),
+            queue: head.queue_id,
+            queue_offset: head.queue_offset,
+            sys_flag: head.sys_flag,
+            born_timestamp: head.born_timestamp,
+            ..Self::nobody(head.store_timestamp)
+        }
+    }
+
     /// A record of exactly `size` bytes at log offset `offset`; `None` if it takes more.
     fn record(&self, offset: u64, size: usize) -> Option<Vec<u8>> {
         let v6 = (self.hosts.0.is_ipv6(), self.hosts.1.is_ipv6());
@@ -148,12 +162,16 @@ pub(super) fn plan(disk: &dyn Disk, found: &Diagnosis) -> io::Result<Vec<Marked>
     }
     for (range, before) in &found.wrong_crcs {
         let Some(file) = file_of(&found.files, range.start) else { continue };
-        let Some((_, bytes)) = whole_record_at(disk, &found.files, range.start)? else { continue };
-        let Ok(record) = Record::decode(&bytes) else { continue };
+        let Some((head, bytes)) = whole_record_at(disk, &found.files, range.start)? else {
+            continue;
+        };
         // If a queue knows it by another name, then more than the body is damaged.
         let entry = found.lost.iter().find(|lost| lost.offset == range.start);
-        let identity =
-            entry.map_or(Identity::of_record(&record), |lost| Identity::of_entry(lost, *before));
+        let identity = match (entry, Record::decode(&bytes)) {
+            (Some(lost), _) => Identity::of_entry(lost, *before),
+            (None, Ok(record)) => Identity::of_record(&record),
+            (None, Err(_)) => Identity::of_head(&head, &bytes),
+        };
         if let Some(bytes) = identity.record(range.start, bytes.len()) {
             let at = range.start - file.start;
             marked.push((file.clone(), at, range.end - file.start, vec![Piece { at, bytes }]));

@@ -186,9 +186,13 @@ impl RepairPlan {
                 Step::Restore { path } => restore(&**disk, path)?,
                 Step::CutTail { end, files } => cut_tail(&**disk, root, *end, files)?,
                 Step::Mark { file, pieces, .. } => mark::write(&**disk, root, file, pieces)?,
-                Step::ForgetOffset { path, .. } => forget_offset(&**disk, path)?,
+                Step::ForgetOffset { .. } => {
+                    change_checkpoint(&**disk, root, |old| Checkpoint { dispatched: None, ..old })?;
+                }
                 Step::OrderQueues => order_queues(&**disk, root)?,
                 Step::RewriteIndex { kept, bad } => {
+                    // Its place in the index is no longer the one that the checkpoint tells of.
+                    change_checkpoint(&**disk, root, |old| Checkpoint { index: None, ..old })?;
                     index::rewrite(&**disk, &self.files, kept.as_ref(), bad)?;
                 }
                 // All queues in one go through the log, below.
@@ -275,10 +279,16 @@ fn cut_tail(disk: &dyn Disk, root: &Path, end: u64, files: &[RowFile]) -> Result
     Ok(())
 }
 
-fn forget_offset(disk: &dyn Disk, path: &Path) -> Result<(), RepairError> {
-    let bytes = disk.read(path).map_err(io_error(path))?.unwrap_or_default();
-    let checkpoint = Checkpoint { dispatched: None, ..Checkpoint::decode(&bytes) };
-    disk.write_atomic(path, &checkpoint.encode()).map_err(io_error(path))
+/// Writes the checkpoint, if there is one, as `f` makes it of what it is.
+fn change_checkpoint(
+    disk: &dyn Disk,
+    root: &Path,
+    f: impl FnOnce(Checkpoint) -> Checkpoint,
+) -> Result<(), RepairError> {
+    let path = root.join("checkpoint");
+    let Some(bytes) = disk.read(&path).map_err(io_error(&path))? else { return Ok(()) };
+    let checkpoint = f(Checkpoint::decode(&bytes));
+    disk.write_atomic(&path, &checkpoint.encode()).map_err(io_error(&path))
 }
 
 fn order_queues(disk: &dyn Disk, root: &Path) -> Result<(), RepairError> {
