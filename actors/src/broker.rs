@@ -10,7 +10,7 @@
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
-//! | `flush`, `files`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator; checkpointer; offsets, group table |
+//! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
 
 use std::{
@@ -22,10 +22,10 @@ use std::{
 use actix::Addr;
 use gantry_client::ClientConfig;
 use gantry_codec::UniqueKeys;
-use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType};
+use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType, RetentionConfig};
 use gantry_storage::{
-    Clock, CloseError, DelayLevels, Disk, IndexError, JsonFile, OpenError, PhysicalOffset,
-    PullLimits, QueueError, Store, StoreConfig,
+    Clock, CloseError, DelayLevels, Disk, Index, IndexError, JsonFile, LogConfig, OpenError,
+    PhysicalOffset, PullLimits, QueueError, Store, StoreConfig, retention::RetentionPolicy,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -37,11 +37,12 @@ use crate::{
         allocator::Allocator,
         appender::{Appender, AppenderParts},
         checkpointer::Checkpointer,
+        cleaner::{Cleaner, CleanerParts},
         dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
         flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
         indexer::IndexerLink,
         key_index::{KeyIndex, KeyIndexParts},
-        state::LogState,
+        state::{LogState, Refusal},
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     registrar::{LastTable, Registrar, RegistrarConfig},
@@ -171,7 +172,10 @@ impl Broker {
     /// the store is marked as left in order (unless writing had failed).
     pub async fn stop(&self) {
         self.tree.stop().await;
-        if let Some(refusal) = self.shared.log_state.refusal() {
+        // What is refused for want of room is not in the store; what is there is whole.
+        if let Some(refusal) = self.shared.log_state.refusal()
+            && let Refusal::Failed(_) = &*refusal
+        {
             warn!(self.log, "the store is not marked as stopped in order";
                 "reason" => refusal.reason().to_string());
             return;
@@ -251,6 +255,8 @@ impl Start<'_> {
         });
         let control = self.start_groups(&store, &facts, &topics, advertised).await?;
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
+        let cleaner =
+            self.start_cleaner(&store, &facts, &control, &actors, key_index.index()).await?;
 
         let shared = Arc::new(Shared {
             config: self.session_config(advertised, &levels, store.report().log_end),
@@ -262,6 +268,7 @@ impl Start<'_> {
             key_queries: key_index.queries.clone(),
             log_state: actors.state,
             appender: actors.appender,
+            cleaner,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
@@ -315,7 +322,14 @@ impl Start<'_> {
         let (log_bytes, queue_bytes) =
             (store.mapped_file_size_commit_log, store.mapped_file_size_consume_queue);
         let mut config = StoreConfig::new(root, log_bytes, queue_bytes);
-        config.log.dir.clone_from(&store.store_path_commit_log);
+        config.log = LogConfig {
+            full_percent: self.config.retention.disk_space_clean_forcibly_ratio,
+            ..LogConfig::over(
+                &store.store_path_commit_log,
+                &store.read_only_commit_log_store_paths,
+                log_bytes,
+            )
+        };
         config.delay_levels = levels.clone();
         config.check_crc = store.check_crc_on_recover;
         config
@@ -684,6 +698,40 @@ impl Start<'_> {
         Ok(())
     }
 
+    async fn start_cleaner(
+        &self,
+        store: &Arc<Store>,
+        facts: &Arc<Facts>,
+        control: &group::Control,
+        actors: &LogActors,
+        index: Option<Index>,
+    ) -> Result<Addr<Shell<Cleaner>>, BrokerStartError> {
+        let retention = &self.config.retention;
+        let parts = CleanerParts {
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+            log: store.log().clone(),
+            state: actors.state.clone(),
+            signal: actors.signal.clone(),
+            topics: facts.topics.clone(),
+            queues: facts.queues.clone(),
+            index,
+            offsets: control.offsets().clone(),
+            policy: retention_policy(retention),
+            keeps_unconsumed: retention.never_delete_unconsumed,
+            interval: retention.clean_resource_interval,
+            file_interval: retention.delete_commit_log_files_interval,
+            log_to: self.child_log("cleaner"),
+        };
+        // Recovery has the queues begin where the log does; a predecessor may have left off anywhere.
+        let found = store.report().log_min;
+        let spec = ChildSpec::new("cleaner", Policy::RestartEmpty, move |incarnation| {
+            let trimmed_to = if incarnation == 0 { found } else { PhysicalOffset(0) };
+            Ok(Cleaner::new(parts.clone(), trimmed_to))
+        });
+        self.started("cleaner", self.tree.start(spec.place(Place::named("cleaner"))).await)
+    }
+
     async fn open_port(
         &self,
         name: &'static str,
@@ -729,6 +777,19 @@ impl Start<'_> {
         started: Result<T, Exit>,
     ) -> Result<T, BrokerStartError> {
         started.map_err(|reason| BrokerStartError::Actor { actor, reason })
+    }
+}
+
+fn retention_policy(config: &RetentionConfig) -> RetentionPolicy {
+    RetentionPolicy {
+        reserved_ms: i64::from(config.file_reserved_time) * 3_600_000,
+        delete_hours: config.delete_when.clone(),
+        max_used_percent: config.disk_max_used_space_ratio,
+        forcible_percent: config.disk_space_clean_forcibly_ratio,
+        warning_percent: config.disk_space_warning_level_ratio,
+        cleans_forcibly: config.clean_file_forcibly_enable,
+        batch_max: config.delete_file_batch_max,
+        log_bytes: config.retention_bytes,
     }
 }
 

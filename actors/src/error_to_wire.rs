@@ -139,6 +139,11 @@ pub fn no_topic(cmd: &Command, topic: &str) -> Command {
     refuse(cmd, rs::TOPIC_NOT_EXIST, remark)
 }
 
+/// Files that an operator wanted removed, and that could not be.
+pub fn not_cleaned(cmd: &Command, reason: &str) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, reason)
+}
+
 /// A consumer group that does not exist and may not be made.
 pub fn no_group(cmd: &Command, error: &impl Display) -> Command {
     let remark = format!("{error} {APPLY_TOPIC_HINT}");
@@ -172,9 +177,10 @@ pub fn topic(cmd: &Command, error: &TopicError) -> Command {
 
 fn topic_error(error: &TopicError) -> (i32, String) {
     match error {
-        TopicError::Name(_) | TopicError::System(_) | TopicError::Queues { .. } => {
-            (rs::INVALID_PARAMETER, error.to_string())
-        }
+        TopicError::Name(_)
+        | TopicError::System(_)
+        | TopicError::Queues { .. }
+        | TopicError::Attribute { .. } => (rs::INVALID_PARAMETER, error.to_string()),
         TopicError::NotCreated { .. } => {
             (rs::TOPIC_NOT_EXIST, format!("{error} {APPLY_TOPIC_HINT}"))
         }

@@ -43,7 +43,7 @@ fn file(name: &str, text: &str) -> (TempDir, String) {
 
 #[test]
 fn p_prints_every_value_with_its_origin() {
-    let (_dir, path) = file("broker.conf", "brokerName=b\nlistenPort=1\nfileReservedTime=48\n");
+    let (_dir, path) = file("broker.conf", "brokerName=b\nlistenPort=1\nslaveTimeout=48\n");
     let words = ["broker", "-c", &path, "-n", "ns:9876", "--home", "/h", "--set", "traceOn=false"];
     let printed = gantry(&words)
         .arg("-p")
@@ -67,7 +67,7 @@ fn p_prints_every_value_with_its_origin() {
         assert!(text.lines().any(|printed| printed == line), "{line}\n{text}");
     }
     let warning = String::from_utf8(printed.stderr).unwrap();
-    assert_eq!(warning, format!("gantry: {path}:3: fileReservedTime has no effect here\n"));
+    assert_eq!(warning, format!("gantry: {path}:3: slaveTimeout has no effect here\n"));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn help_names_the_commands() {
     let help = output(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let text = String::from_utf8(help.stdout).unwrap();
-    for command in ["standalone", "namesrv", "broker", "bench"] {
+    for command in ["standalone", "namesrv", "broker", "bench", "store"] {
         assert!(text.contains(command), "{text}");
     }
     assert_eq!(output(&["--version"]).status.code(), Some(0));

@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
-    NetworkConfig, PullConfig, RegistrationConfig, Sources, StoreConfig, Surroundings, TopicConfig,
-    TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged, schema::Schema,
-    surroundings::HomeFrom, values::int,
+    NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
+    Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer,
+    merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -35,6 +35,8 @@ pub struct BrokerConfig {
     pub registration: RegistrationConfig,
     /// Its files.
     pub store: StoreConfig,
+    /// What goes from them, and when.
+    pub retention: RetentionConfig,
     /// When the log is flushed.
     pub flush: FlushConfig,
     /// The index of keys.
@@ -86,6 +88,7 @@ impl BrokerConfig {
             network: all.view()?,
             registration: all.view()?,
             store: all.view()?,
+            retention: all.view()?,
             flush: all.view()?,
             index: all.view()?,
             topics: all.view()?,
@@ -123,9 +126,17 @@ impl BrokerConfig {
             return Err(all.wrong("maxIndexNum", reason));
         }
         let StoreConfig { store_path_root_dir: root, store_path_commit_log: log, .. } = &self.store;
-        if log == root {
-            let reason = "must differ from storePathRootDir, which holds more than the log";
-            return Err(all.wrong("storePathCommitLog", reason.into()));
+        let read_only = &self.store.read_only_commit_log_store_paths;
+        for (key, dirs) in [("storePathCommitLog", log), ("readOnlyCommitLogStorePaths", read_only)]
+        {
+            if dirs.contains(root) {
+                let reason = "must differ from storePathRootDir, which holds more than the log";
+                return Err(all.wrong(key, reason.into()));
+            }
+        }
+        if log.iter().all(|dir| read_only.contains(dir)) {
+            let reason = "leaves no directory of storePathCommitLog that may be written";
+            return Err(all.wrong("readOnlyCommitLogStorePaths", reason.into()));
         }
         Ok(())
     }
@@ -179,6 +190,16 @@ fn warn_of_surprises(
     let from_home = all.origin("storePathRootDir") == "home directory";
     if sources.is_properties() && from_home && surroundings.home_from == HomeFrom::Default {
         warn("storePathRootDir", "the Java broker would use store in the user's home".into());
+    }
+    let retention = &config.retention;
+    for (key, taken) in [
+        ("diskMaxUsedSpaceRatio", retention.disk_max_used_space_ratio),
+        ("diskSpaceCleanForciblyRatio", retention.disk_space_clean_forcibly_ratio),
+        ("diskSpaceWarningLevelRatio", retention.disk_space_warning_level_ratio),
+    ] {
+        if all.text(key) != taken.to_string() {
+            warn(key, format!("is taken as {taken}, the nearest that the Java broker allows"));
+        }
     }
     let record_max = config.store.max_message_size as u64 + RECORD_OVERHEAD;
     if config.store.mapped_file_size_commit_log < record_max {

@@ -7,12 +7,17 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::values::{AppenderPlacement, FlushDiskType, addresses, delays, host, int, millis, name};
+use crate::values::{
+    AppenderPlacement, FlushDiskType, addresses, delays, dirs, dirs_or_none, host, hours, int,
+    millis, name,
+};
 
 /// Bytes of one entry of a queue's index (store.md 2.2).
 const INDEX_ENTRY_BYTES: u64 = 20;
 /// The Java broker keeps sizes of files in 32 bits; a store must stay readable by it.
 const FILE_BYTES_MAX: i64 = i32::MAX as i64;
+/// More bytes than any disk has, and few enough to reckon with.
+const BYTES_MAX: i64 = 1 << 60;
 
 /// Who the broker is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -67,9 +72,12 @@ pub struct RegistrationConfig {
 pub struct StoreConfig {
     /// Directory of the store.
     pub store_path_root_dir: PathBuf,
-    /// Directory of the log.
-    #[serde(deserialize_with = "single_path")]
-    pub store_path_commit_log: PathBuf,
+    /// Directories of the log, as given.
+    #[serde(deserialize_with = "dirs")]
+    pub store_path_commit_log: Vec<PathBuf>,
+    /// Directories of the log that get no new files.
+    #[serde(deserialize_with = "dirs_or_none")]
+    pub read_only_commit_log_store_paths: Vec<PathBuf>,
     /// Bytes of one file of the log.
     #[serde(deserialize_with = "int::<4096, FILE_BYTES_MAX, _, _>")]
     pub mapped_file_size_commit_log: u64,
@@ -84,6 +92,43 @@ pub struct StoreConfig {
     pub check_crc_on_recover: bool,
     /// The thread of the appender.
     pub appender_placement: AppenderPlacement,
+}
+
+/// What goes from the store, and when the disk is too full to write.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionConfig {
+    /// Hours that messages are kept.
+    #[serde(deserialize_with = "int::<0, 876_000, _, _>")]
+    pub file_reserved_time: u32,
+    /// Hours of the day in which old files go.
+    #[serde(deserialize_with = "hours")]
+    pub delete_when: Vec<u8>,
+    /// Bytes of the log's files.
+    #[serde(deserialize_with = "some_bytes")]
+    pub retention_bytes: Option<u64>,
+    /// Keep what a group has not consumed.
+    pub never_delete_unconsumed: bool,
+    /// Percent of the disk above which old files go at any hour.
+    #[serde(deserialize_with = "percent::<10, 95, _>")]
+    pub disk_max_used_space_ratio: u8,
+    /// Percent above which files go that are not old.
+    #[serde(deserialize_with = "percent::<30, 85, _>")]
+    pub disk_space_clean_forcibly_ratio: u8,
+    /// Percent above which messages are refused.
+    #[serde(deserialize_with = "percent::<35, 90, _>")]
+    pub disk_space_warning_level_ratio: u8,
+    /// Whether files go that are not old.
+    pub clean_file_forcibly_enable: bool,
+    /// Time between looks at the disk.
+    #[serde(deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub clean_resource_interval: Duration,
+    /// Time between two files of one look.
+    #[serde(deserialize_with = "millis::<0, 3_600_000, _>")]
+    pub delete_commit_log_files_interval: Duration,
+    /// Files of the log that go at one look.
+    #[serde(deserialize_with = "int::<1, 1_000_000, _, _>")]
+    pub delete_file_batch_max: usize,
 }
 
 /// When the log is flushed.
@@ -236,11 +281,14 @@ fn index_file_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error>
     int::<20, FILE_BYTES_MAX, u64, D>(from).map(|bytes| bytes.next_multiple_of(INDEX_ENTRY_BYTES))
 }
 
-/// The Java broker spreads its log over several directories when there are commas.
-fn single_path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
-    let text = String::deserialize(from)?;
-    if text.contains(',') {
-        return Err(D::Error::custom("must be one directory; a list is not supported"));
-    }
-    Ok(text.into())
+/// A percentage, taken as the nearest that the Java broker allows (store.md 3.6).
+fn percent<'de, const MIN: u8, const MAX: u8, D: Deserializer<'de>>(
+    from: D,
+) -> Result<u8, D::Error> {
+    int::<0, 100, u8, D>(from).map(|given| given.clamp(MIN, MAX))
+}
+
+/// 0 is none.
+fn some_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    int::<0, BYTES_MAX, u64, D>(from).map(|bytes| (bytes > 0).then_some(bytes))
 }

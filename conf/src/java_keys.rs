@@ -19,19 +19,10 @@ const STORE: KeyList = "
     commitCommitLogLeastPages commitCommitLogThoroughInterval
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval wakeFlushWhenPutMessage
     wakeCommitWhenPutMessage putMessageTimeout useReentrantLockWhenPutMessage useABSLock
-    topicQueueLockNum deleteWhen fileReservedTime cleanResourceInterval
-    deleteCommitLogFilesInterval deleteConsumeQueueFilesInterval destroyMapedFileIntervalForcibly
-    redeleteHangedFileInterval deleteFileBatchMax diskMaxUsedSpaceRatio
-    diskSpaceCleanForciblyRatio diskSpaceWarningLevelRatio cleanFileForciblyEnable
-    maxFilterMessageSize travelCqFileNumWhenGetMessage pullBatchMaxMessageCount
-<<<<<<< HEAD
-    messageIndexEnable messageIndexSafe maxHashSlotNum maxIndexNum maxMsgsNumBatch
-    defaultQueryMaxNum indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
+    topicQueueLockNum deleteConsumeQueueFilesInterval destroyMapedFileIntervalForcibly
+    redeleteHangedFileInterval maxFilterMessageSize travelCqFileNumWhenGetMessage
+    pullBatchMaxMessageCount indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
     enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
-=======
-    indexFileWriteEnable indexFileReadEnable indexRocksDBEnable
-    flushDelayOffsetInterval enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
->>>>>>> main
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable
     debugLockEnable enableLmq enableMultiDispatch maxLmqConsumeQueueNum transRocksDBEnable
@@ -152,6 +143,6 @@ mod tests {
         assert_eq!(refusal("aclEnable", "false"), None);
         assert!(refusal("aclEnable", "TRUE").is_some());
         assert!(refusal("storeType", "defaultrocksdb").is_some());
-        assert_eq!(refusal("deleteWhen", "04"), None);
+        assert_eq!(refusal("useABSLock", "true"), None);
     }
 }

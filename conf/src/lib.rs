@@ -47,7 +47,7 @@ mod values;
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, PullConfig, RegistrationConfig,
-    StoreConfig, TopicConfig, TransactionConfig,
+    RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
 };
 pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};

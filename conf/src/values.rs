@@ -3,9 +3,12 @@
 //! A reader says what it expects when a value does not fit (`must be …`); who knows the key, the
 //! file and the line puts them before it.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr, time::Duration};
+use std::{fmt, net::Ipv6Addr, path::PathBuf, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IntoDeserializer},
+};
 
 /// An enum whose values are written as given.
 macro_rules! choice {
@@ -198,6 +201,34 @@ fn delay(item: &str) -> Option<Duration> {
     Some(Duration::from_secs(u64::from(number) * unit))
 }
 
+/// `deleteWhen`: hours of the day, separated by semicolons.
+pub(crate) fn hours<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(from)?;
+    let hours: Result<Vec<u8>, _> = text.split(';').map(|hour| hour.trim().parse()).collect();
+    hours
+        .ok()
+        .filter(|hours| hours.iter().all(|hour| *hour < 24))
+        .ok_or_else(|| D::Error::custom("must be hours from 0 to 23, separated by semicolons"))
+}
+
+/// Directories, separated by commas; at least one.
+pub(crate) fn dirs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    let text = String::deserialize(from)?;
+    let dirs: Vec<&str> = text.split(',').map(str::trim).collect();
+    if dirs.contains(&"") {
+        return Err(D::Error::custom(
+            "must be directories separated by commas, none of them empty",
+        ));
+    }
+    Ok(dirs.into_iter().map(PathBuf::from).collect())
+}
+
+/// The same, or none.
+pub(crate) fn dirs_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PathBuf>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.trim().is_empty() { Ok(Vec::new()) } else { dirs(text.into_deserializer()) }
+}
+
 /// Text that must not be blank.
 pub(crate) fn name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?.trim().to_owned();
@@ -226,7 +257,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use serde::de::{IntoDeserializer, value};
+    use serde::de::value;
 
     use super::*;
 
@@ -292,6 +323,27 @@ mod tests {
         assert_eq!(read, [1, 120, 10_800, 345_600]);
         for bad in ["", "1", "s", "1s 2x", "-1s", "1sé", "99999999999s"] {
             assert!(reason(delays(text(bad))).starts_with("must be numbers"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hours_of_the_day() {
+        assert_eq!(hours(text("04")).unwrap(), [4]);
+        assert_eq!(hours(text("0; 23;7")).unwrap(), [0, 23, 7]);
+        for bad in ["", "24", "-1", "4;", "4,5", "4am"] {
+            assert!(reason(hours(text(bad))).starts_with("must be hours"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_of_directories() {
+        let paths = |dirs: &[&str]| dirs.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(dirs(text("/a")).unwrap(), paths(&["/a"]));
+        assert_eq!(dirs(text("/a, /b c,d")).unwrap(), paths(&["/a", "/b c", "d"]));
+        assert_eq!(dirs_or_none(text(" ")).unwrap(), paths(&[]));
+        assert_eq!(dirs_or_none(text("/a,/b")).unwrap(), paths(&["/a", "/b"]));
+        for bad in ["", "/a,", ",/a", "/a,,/b"] {
+            assert!(reason(dirs(text(bad))).starts_with("must be directories"), "{bad}");
         }
     }
 

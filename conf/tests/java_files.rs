@@ -58,16 +58,42 @@ fn the_sample_file_works_as_it_is() {
          storePathIndex = /data/store/index\n",
     );
     assert_eq!(config.identity.broker_name, "broker-a");
-    assert_eq!(config.store.store_path_commit_log, PathBuf::from("/data/store/commitlog"));
+    assert_eq!(config.store.store_path_commit_log, [PathBuf::from("/data/store/commitlog")]);
     assert_eq!(origin(&config, "brokerName"), "broker.conf:3");
-    let expected = [
-        "broker.conf:5: deleteWhen has no effect here",
-        "broker.conf:6: fileReservedTime has no effect here",
-        "broker.conf:7: brokerRole has no effect here",
-    ];
-    assert_eq!(warnings[..3], expected);
-    assert!(warnings[3].starts_with("broker.conf:10: unknown key storePathIndex is ignored"));
-    assert_eq!(warnings.len(), 4);
+    let expected = ["broker.conf:7: brokerRole has no effect here"];
+    assert_eq!(warnings[..1], expected);
+    assert!(warnings[1].starts_with("broker.conf:10: unknown key storePathIndex is ignored"));
+    assert_eq!(warnings.len(), 2);
+    assert_eq!((config.retention.file_reserved_time, config.retention.delete_when), (48, vec![4]));
+}
+
+#[test]
+fn ratios_are_clamped_as_in_the_java_broker_and_that_is_told() {
+    let (config, warnings) = load(
+        "diskMaxUsedSpaceRatio=99\ndiskSpaceCleanForciblyRatio=95\ndiskSpaceWarningLevelRatio=20\n\
+         storePathCommitLog=/a,/b\nreadOnlyCommitLogStorePaths=/b,/c\nbrokerName=a\n\
+         storePathRootDir=/s",
+    );
+    let retention = &config.retention;
+    assert_eq!(
+        (
+            retention.disk_max_used_space_ratio,
+            retention.disk_space_clean_forcibly_ratio,
+            retention.disk_space_warning_level_ratio,
+        ),
+        (95, 85, 35)
+    );
+    let clamped =
+        warnings.iter().filter(|warning| warning.contains("nearest that the Java broker"));
+    assert_eq!(clamped.count(), 3, "{warnings:?}");
+    assert!(
+        warnings.iter().any(|warning| warning.contains("diskMaxUsedSpaceRatio")
+            && warning.contains("is taken as 95"))
+    );
+    assert_eq!(config.store.store_path_commit_log, ["/a", "/b"].map(PathBuf::from));
+    assert_eq!(config.store.read_only_commit_log_store_paths, ["/b", "/c"].map(PathBuf::from));
+    let says = error("storePathCommitLog=/a\nreadOnlyCommitLogStorePaths=/a\nbrokerName=a");
+    assert!(says.contains("leaves no directory of storePathCommitLog"), "{says}");
 }
 
 #[test]

@@ -126,14 +126,14 @@ fn the_machine_gives_what_nobody_gave() {
     assert_eq!(identity.broker_name, "host-1");
     assert_eq!((&*identity.broker_ip1, &*identity.broker_ip2), ("10.0.0.7", "10.0.0.7"));
     assert_eq!(loaded.config.store.store_path_root_dir, PathBuf::from("/home/store"));
-    assert_eq!(loaded.config.store.store_path_commit_log, PathBuf::from("/home/store/commitlog"));
+    assert_eq!(loaded.config.store.store_path_commit_log, [PathBuf::from("/home/store/commitlog")]);
     assert_eq!(broker_line(&loaded, "brokerName"), "brokerName = \"host-1\" # name of the host");
     let log = "storePathCommitLog = \"/home/store/commitlog\" # storePathRootDir";
     assert_eq!(broker_line(&loaded, "storePathCommitLog"), log);
 
     let loaded = load(&set(&["brokerIP1=b.example", "storePathRootDir=/s"]), &host);
     assert_eq!(loaded.config.identity.broker_ip2, "b.example");
-    assert_eq!(loaded.config.store.store_path_commit_log, PathBuf::from("/s/commitlog"));
+    assert_eq!(loaded.config.store.store_path_commit_log, [PathBuf::from("/s/commitlog")]);
 }
 
 #[test]
@@ -199,8 +199,9 @@ fn toml_errors_name_file_line_key_and_reason() {
         ),
         ("bindAddress = \"h\"", "FILE:1: bindAddress = h: must be an IP address"),
         (
-            "storePathCommitLog = \"/a,/b\"",
-            "FILE:1: storePathCommitLog = /a,/b: must be one directory; a list is not supported",
+            "storePathCommitLog = \"/a,,/b\"",
+            "FILE:1: storePathCommitLog = /a,,/b: \
+             must be directories separated by commas, none of them empty",
         ),
         ("brokerRole = \"SLAVE\"", "FILE:1: brokerRole = SLAVE: cannot be a slave yet"),
     ] {
@@ -237,12 +238,12 @@ fn toml_must_be_utf_8() {
 
 #[test]
 fn a_java_key_without_effect_is_a_warning_everywhere() {
-    let file = written("broker.toml", "fileReservedTime = 48");
-    let from_set = Sources { set: vec!["deleteWhen=04".into()], ..sources(&file) };
+    let file = written("broker.toml", "slaveTimeout = 48");
+    let from_set = Sources { set: vec!["useABSLock=true".into()], ..sources(&file) };
     let warnings: Vec<String> =
         load(&from_set, &bare()).warnings.iter().map(ToString::to_string).collect();
-    let in_file = format!("{}:1: fileReservedTime has no effect here", file.path.display());
-    assert_eq!(warnings, [in_file, "--set: deleteWhen has no effect here".into()]);
+    let in_file = format!("{}:1: slaveTimeout has no effect here", file.path.display());
+    assert_eq!(warnings, [in_file, "--set: useABSLock has no effect here".into()]);
 }
 
 #[test]
@@ -301,6 +302,15 @@ fn values_that_contradict_each_other() {
     assert!(BrokerConfig::load(Role::Broker, &set(&["namesrvListenPort=10911"]), &bare()).is_ok());
     let says = error(&set(&["storePathRootDir=/s", "storePathCommitLog=/s"]));
     assert!(says.contains("must differ from storePathRootDir"), "{says}");
+}
+
+#[test]
+fn index_files_are_no_larger_than_java_takes() {
+    let says = error(&set(&["maxIndexNum=107000000"]));
+    assert!(says.starts_with("--set: maxIndexNum = 107000000: "), "{says}");
+    assert!(says.contains("2160000040 bytes, more than 2147483647"), "{says}");
+    let usual = load(&Sources::default(), &bare()).config.index;
+    assert_eq!(usual.file_bytes(), 420_000_040);
 }
 
 #[test]

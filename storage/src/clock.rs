@@ -12,9 +12,15 @@ use chrono::{DateTime, Local, TimeZone};
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970, UTC.
     fn now_ms(&self) -> i64;
+
     /// What local clocks show then, as milliseconds since 1970 on them; UTC, if nobody knows better.
     fn local_ms(&self) -> i64 {
         self.now_ms()
+    }
+
+    /// The hour of the day that they show, 0 to 23.
+    fn local_hour(&self) -> u8 {
+        self.local_ms().div_euclid(3_600_000).rem_euclid(24) as u8
     }
 }
 
@@ -55,5 +61,22 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now_ms(&self) -> i64 {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_begin_on_the_hour() {
+        let clock = ManualClock::new(4 * 3_600_000 - 1);
+        assert_eq!(clock.local_hour(), 3);
+        clock.advance(1);
+        assert_eq!(clock.local_hour(), 4);
+        clock.advance(20 * 3_600_000);
+        assert_eq!(clock.local_hour(), 0);
+        assert_eq!(ManualClock::new(-1).local_hour(), 23);
+        assert!(SystemClock.local_hour() < 24);
     }
 }

@@ -16,6 +16,7 @@
 //! | [`IndexWriter`] | one indexer | goes through the log for the key index |
 //! | [`Index`], [`find_by_key`] | whoever may wait for a disk | look messages up by key |
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
+//! | [`retention`] | one cleaner | decides what goes, and when the disk is too full |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
 //!
 //! Everything reaches the disk through [`Disk`]; over a [`MemDisk`] the whole store runs without files
@@ -40,22 +41,25 @@ mod consume_queue;
 mod disk;
 mod dispatch;
 pub mod index;
+pub mod inspect;
 mod json_file;
 mod offset;
 mod reader;
+pub mod retention;
 mod segment;
 mod store;
 
 pub use checkpoint::DispatchMark;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{
-    AppendError, Appended, CommitLog, FlushError, LogConfig, LogFlusher, LogTail, WrongSegment,
-    allocate_segment,
+    AppendError, Appended, CommitLog, FlushError, LogConfig, LogFile, LogFlusher, LogTail,
+    RemoveError, WrongSegment, allocate_segment,
 };
 pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
+    trim_unopened,
 };
-pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, StoreLock};
+pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, Space, StoreLock};
 pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
 pub use index::{
     AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,

@@ -74,7 +74,7 @@ fn a_record_that_cannot_be_read_is_passed_over() {
         broker.append("t", 0, &body(number, 108), "");
     }
     broker.publish();
-    let path = config().log.dir.join(format!("{:020}", 0));
+    let path = config().log.dirs[0].join(format!("{:020}", 0));
     // Message 2: the topic's length. Message 5: the whole size.
     disk.overwrite(&path, 2 * 200 + 88 + 108, &[77]).unwrap();
     disk.overwrite(&path, 5 * 200, &[9]).unwrap();
@@ -103,7 +103,7 @@ fn a_bad_record_in_the_last_file_leads_to_the_end() {
         broker.append("t", 0, &body(number, 108), "");
     }
     let end = broker.publish();
-    let path = config().log.dir.join(format!("{:020}", 0));
+    let path = config().log.dirs[0].join(format!("{:020}", 0));
     disk.overwrite(&path, 4 * 200, &[0; 4]).unwrap();
     let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(0));
     assert!(reader.read(100, |_| {}).is_err());
@@ -121,7 +121,7 @@ fn a_reader_begins_where_the_log_does() {
         broker.send("t", 0, &body(number, 108));
     }
     broker.stop();
-    disk.remove(&config().log.dir.join(format!("{:020}", 0))).unwrap();
+    disk.remove(&config().log.dirs[0].join(format!("{:020}", 0))).unwrap();
     let broker = Broker::open(disk);
     let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(5));
     assert_eq!(reader.position(), PhysicalOffset(2048));

@@ -44,7 +44,7 @@ fn an_empty_log_asks_for_its_first_file() {
     let (store, mut tail) = open(&disk);
     let full = AppendError::SegmentFull { len: 200, next: PhysicalOffset(0) };
     assert_eq!(append(&mut tail, 200), Err(full));
-    assert!(disk.list(&config().log.dir).unwrap().is_empty());
+    assert!(disk.list(&config().log.dirs[0]).unwrap().is_empty());
     install_next(&disk, &mut tail);
     assert_eq!(append(&mut tail, 200), Ok(PhysicalOffset(0)));
     assert_eq!(store.log().max_offset(), PhysicalOffset(0));
@@ -172,7 +172,7 @@ fn what_a_dropped_tail_had_not_published_is_gone() {
     append(&mut tail, 900).unwrap();
     drop(tail);
     for (start, from) in [(0, 200), (FILE, 0)] {
-        let path = config().log.dir.join(format!("{start:020}"));
+        let path = config().log.dirs[0].join(format!("{start:020}"));
         let bytes = disk.read(&path).unwrap().unwrap();
         assert!(bytes[from..].iter().all(|byte| *byte == 0), "file {start}");
     }
@@ -257,7 +257,7 @@ fn a_full_disk_is_an_error_of_the_allocation() {
     disk.set_free_bytes(None);
     broker.send("t", 0, &[b'r'; 200]);
     assert_eq!(broker.bodies("t", 0, 10), [[b'r'; 200]]);
-    let names = disk.list(&config().log.dir).unwrap();
+    let names = disk.list(&config().log.dirs[0]).unwrap();
     assert_eq!(names.len(), 2, "{names:?}");
 }
 

@@ -113,8 +113,8 @@ fn a_queue_that_the_log_has_nothing_of_goes_on_at_its_old_end() {
         broker.send("new", 0, &body(number, 30));
     }
     broker.stop();
-    for file in disk.list(&config().log.dir).unwrap().iter().take(5) {
-        disk.remove(&config().log.dir.join(&file.0)).unwrap();
+    for file in disk.list(&config().log.dirs[0]).unwrap().iter().take(5) {
+        disk.remove(&config().log.dirs[0].join(&file.0)).unwrap();
     }
     disk.remove_dir(&config().queues.dir.join("old")).unwrap();
     let mut broker = Broker::open(disk.clone());

@@ -238,7 +238,7 @@ fn a_flipped_bit_is_an_error_and_never_data() {
     for number in 0..8 {
         broker.send("t", 0, &body(number, 108));
     }
-    disk.corrupt(&config().log.dir.join(format!("{:020}", 0)), 5 * 200 + 150).unwrap();
+    disk.corrupt(&config().log.dirs[0].join(format!("{:020}", 0)), 5 * 200 + 150).unwrap();
     let before = pull_with(&mut broker, 0, STARTED);
     assert_eq!((ends(&before), before.count), ((PullStatus::Found, 5, 0, 8), 5));
     let damaged = pull_with(&mut broker, 5, STARTED);
@@ -270,7 +270,7 @@ fn damage_of_any_part_of_a_record_is_found() {
         for number in 0..3 {
             broker.send("t", 0, &body(number, 108));
         }
-        disk.corrupt(&config().log.dir.join(format!("{:020}", 0)), 200 + at).unwrap();
+        disk.corrupt(&config().log.dirs[0].join(format!("{:020}", 0)), 200 + at).unwrap();
         let damaged = pull_with(&mut broker, 1, STARTED);
         assert_eq!(ends(&damaged), (PullStatus::MessageDamaged, 2, 0, 3), "byte {at}");
     }

@@ -14,7 +14,7 @@ use gantry_storage::{
 const FILE: u64 = 2048;
 
 fn log_file(start: u64) -> PathBuf {
-    config().log.dir.join(format!("{start:020}"))
+    config().log.dirs[0].join(format!("{start:020}"))
 }
 
 fn queue_file(topic: &str, queue: u32, start: u64) -> PathBuf {
@@ -342,7 +342,7 @@ fn a_spare_file_is_no_part_of_the_log() {
         let mut broker = Broker::open(disk.clone());
         assert_eq!(end(&broker), place(15));
         assert_eq!(count(&mut broker), 15);
-        assert_eq!(disk.list(&config().log.dir).unwrap().len(), 2);
+        assert_eq!(disk.list(&config().log.dirs[0]).unwrap().len(), 2);
         send(&mut broker, 15..35);
         assert_eq!(count(&mut broker), 35);
     }
@@ -429,14 +429,14 @@ fn open_after(prepare: impl FnOnce(&MemDisk)) -> Result<usize, OpenError> {
     let disk = MemDisk::new();
     fill(&disk, 25).stop();
     prepare(&disk);
-    let files = || disk.list(&config().log.dir).unwrap().len();
+    let files = || disk.list(&config().log.dirs[0]).unwrap().len();
     Store::open(config(), Arc::new(disk.clone())).map(|_| files())
 }
 
 #[test]
 fn what_lies_in_the_logs_folder_besides() {
     let write = |name: &str, bytes: &[u8]| {
-        open_after(|disk| disk.write_atomic(&config().log.dir.join(name), bytes).unwrap())
+        open_after(|disk| disk.write_atomic(&config().log.dirs[0].join(name), bytes).unwrap())
     };
     let next = format!("{:020}", 3 * FILE);
     assert!(matches!(write(&next, &[]), Ok(3)), "without length, last: removed");
@@ -451,7 +451,7 @@ fn what_lies_in_the_logs_folder_besides() {
     assert!(matches!(missing, Err(OpenError::Missing { missing }) if missing == 3 * FILE));
     let short = open_after(|disk| disk.resize(&log_file(FILE), 100).unwrap());
     assert!(matches!(short, Err(OpenError::Length { .. })));
-    let folder = open_after(|disk| disk.create_dir(&config().log.dir.join("folder")).unwrap());
+    let folder = open_after(|disk| disk.create_dir(&config().log.dirs[0].join("folder")).unwrap());
     assert!(folder.is_ok());
 }
 

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use common::{Broker, body, config};
 use gantry_storage::{
-    Disk, DiskFault, DiskOp, DispatchReader, FaultPlan, MemDisk, PhysicalOffset, StoreConfig,
+    Disk, DiskFault, DiskOp, DispatchReader, FaultPlan, IndexPoint, MemDisk, PhysicalOffset,
+    StoreConfig,
 };
 
 fn log_file(start: u64) -> PathBuf {
-    config().log.dir.join(format!("{start:020}"))
+    config().log.dirs[0].join(format!("{start:020}"))
 }
 
 /// Messages that the log has.
@@ -161,4 +162,38 @@ fn damage_in_the_record_that_the_checkpoint_names_spread() {
     assert_eq!(broker.store.report().dispatch_from, PhysicalOffset(200));
     assert_eq!(count(&broker), 2);
     assert!(broker.log().damage_at(PhysicalOffset(0)).unwrap().contains("CRC"));
+}
+
+/// The removal of a deleted queue's files was not synced: its messages were there again after a loss of
+/// power.
+#[test]
+fn a_deleted_queue_came_back() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    broker.send("t", 0, b"deleted");
+    broker.checkpoint().unwrap();
+    broker.delete_topic("t");
+    let dir = config().queues.queue_dir("t", gantry_storage::QueueId(0));
+    assert_eq!(disk.crash().list(&dir).unwrap(), []);
+}
+
+/// Damage cut the log before the place up to which the key index was on disk. The checkpoint went on to
+/// name that place, and vouched for entries of newer records that no sync had brought to the disk.
+#[test]
+fn the_index_point_outlived_the_log_that_it_was_of() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    for number in 0..5 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    let point = IndexPoint { position: PhysicalOffset(1000), ..IndexPoint::default() };
+    broker.store.checkpoint_index(point).unwrap();
+    let disk = disk.kill();
+    assert_eq!(Broker::open(disk.kill()).store.index_evidence().point, Some(point));
+    disk.corrupt(&log_file(0), 3 * 200 + 150).unwrap();
+    let broker = Broker::open(disk.clone());
+    assert_eq!(broker.log().max_offset(), PhysicalOffset(600));
+    assert_eq!(broker.store.index_evidence().point, None);
+    let again = Broker::open(disk.crash());
+    assert_eq!(again.store.index_evidence().point, None, "on disk, too");
 }

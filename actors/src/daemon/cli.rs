@@ -8,6 +8,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use gantry_conf::Sources;
 
+use super::store_command::StoreArgs;
+
 /// Message broker that takes the place of the Apache RocketMQ name server and broker.
 #[derive(Debug, Parser)]
 #[command(name = "gantry", version, subcommand_required = true, disable_help_subcommand = true)]
@@ -28,6 +30,8 @@ pub enum Command {
     Broker(BrokerArgs),
     /// Put load on any broker of this protocol and say what it cost.
     Bench(gantry_bench::Args),
+    /// Look into a store directory, of gantry or of the Java broker, while no broker runs.
+    Store(StoreArgs),
 }
 
 /// What every daemon takes.

@@ -7,6 +7,7 @@
 //! | `failure` | why a daemon ended otherwise, and its exit code |
 //! | `services` | broker and name server with real files, clocks and sockets |
 //! | `signals` | SIGTERM and SIGINT |
+//! | `store_command` | `gantry store`: looking into a store off line |
 //! | `logging`, `log_levels`, `log_lines` | the program's log |
 //!
 //! Standard output belongs to the ready lines (and to `-p`, `--help`), the log to standard error; a
@@ -21,6 +22,7 @@ mod logging;
 mod run;
 mod services;
 mod signals;
+mod store_command;
 
 use std::{
     ffi::OsString,
@@ -43,6 +45,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Namesrv(args) => finish(run::namesrv(&args)),
         Command::Broker(args) => finish(run::broker(&args)),
         Command::Bench(args) => gantry_bench::run(args),
+        Command::Store(args) => store_command::run(args),
     }
 }
 

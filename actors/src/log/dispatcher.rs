@@ -225,6 +225,7 @@ impl Dispatcher {
         let end = self.reader.position();
         info!(self.log_to, "indexing a queue again from the log"; "topic" => &*order.slot.topic,
             "queue" => order.slot.queue_id, "from" => order.after.0, "to" => end.0);
+        let log_begin = Some(self.log.min_offset());
         let mut reader = DispatchReader::new(self.log.clone(), order.after);
         let mut batches: Vec<IndexBatch> = Vec::new();
         while reader.position() < end {
@@ -254,9 +255,10 @@ impl Dispatcher {
         let mut batches = batches.into_iter();
         let last = batches.next_back();
         for batch in batches {
-            order.slot.actor().do_send(batch);
+            order.slot.actor().do_send(IndexBatch { log_begin, ..batch });
         }
-        order.slot.actor().do_send(IndexBatch { again: true, ..last.unwrap_or_default() });
+        let last = last.unwrap_or_default();
+        order.slot.actor().do_send(IndexBatch { again: true, log_begin, ..last });
     }
 }
 

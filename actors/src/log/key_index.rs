@@ -94,6 +94,11 @@ impl KeyIndex {
         self.parts.as_ref().map(|(_, link)| link.clone())
     }
 
+    /// The index, for who trims it.
+    pub fn index(&self) -> Option<Index> {
+        self.parts.as_ref().map(|(index, _)| index.clone())
+    }
+
     /// Has the indexer begin. With `messageIndexSafe`, waits until it has everything that the log has
     /// now, or cannot go on.
     pub async fn begin(&self, config: &IndexConfig, store: &Store) {

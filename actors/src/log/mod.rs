@@ -5,6 +5,7 @@
 //! | [`appender`] | the only writer of the tail | `log`, or shared with the connections |
 //! | [`flusher`] | brings it to the disk, answers who waits for that | `flush` |
 //! | [`allocator`] | makes the next file ahead of its need | `files` |
+//! | [`cleaner`] | removes old files, refuses messages while the disk is full | `cleaner` |
 //! | [`checkpointer`] | brings queues to the disk, writes down how far | `checkpoint` |
 //! | [`dispatcher`] | tells each queue its new entries | `dispatch`, with the queues |
 //! | [`indexer`] | makes the key index behind it | `index` |
@@ -17,6 +18,7 @@ pub mod allocator;
 pub mod appender;
 pub mod batch;
 pub mod checkpointer;
+pub mod cleaner;
 pub mod dispatcher;
 pub mod flusher;
 pub mod indexer;

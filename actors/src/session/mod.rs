@@ -10,6 +10,7 @@
 //! Owns: the batch that is being gathered, the batches under way, a cache of the topic used last.
 //! Must not: block, wait, or keep state that another connection would need.
 
+mod cleaning;
 mod cold;
 mod lookup;
 mod properties;
@@ -130,6 +131,9 @@ impl Service for Session {
             | rq::VIEW_MESSAGE_BY_ID => lookup::answer(&self.shared, cmd),
             rq::QUERY_MESSAGE => query::query(&self.shared, cmd),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
+            rq::DELETE_EXPIRED_COMMITLOG
+            | rq::CLEAN_EXPIRED_CONSUMEQUEUE
+            | rq::CLEAN_UNUSED_TOPIC => cleaning::request(&self.shared, cmd),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),
             _ => Outcome::Reply(unsupported(&cmd)),

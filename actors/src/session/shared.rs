@@ -12,7 +12,7 @@ use slog::Logger;
 use super::ColdReaders;
 use crate::{
     group::Control,
-    log::{appender::Appender, key_lookup::KeyQueries, state::LogState},
+    log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -63,6 +63,8 @@ pub struct Shared {
     pub log_state: Arc<LogState>,
     /// The log's writer.
     pub appender: Addr<Shell<Appender>>,
+    /// Removes old files.
+    pub cleaner: Addr<Shell<Cleaner>>,
     /// The memory budget of messages on their way to the log.
     pub credits: Credits,
     /// Wall clock.

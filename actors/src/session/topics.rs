@@ -1,6 +1,6 @@
 //! Topic requests of operators: create and change (17), delete (215), list (21), one (351).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use gantry_codec::{
     Command, Header,
@@ -54,6 +54,7 @@ fn update(shared: &Arc<Shared>, cmd: Command) -> Outcome {
         },
         topic_sys_flag: header.topic_sys_flag.unwrap_or(0),
         order: header.order,
+        attributes: attribute_changes(header.attributes.as_deref().unwrap_or_default()),
         ..TopicConfig::default()
     };
     let topics = shared.topics_root.clone();
@@ -64,6 +65,16 @@ fn update(shared: &Arc<Shared>, cmd: Command) -> Outcome {
             Err(_) => error_to_wire::lost(&cmd),
         }
     }))
+}
+
+/// `+name=value,-name` as changes by name; whether they can be is for the topics to say.
+fn attribute_changes(text: &str) -> BTreeMap<String, String> {
+    let changes = text.split(',').map(str::trim).filter(|change| !change.is_empty());
+    let change = |change: &str| {
+        let (name, value) = change.split_once('=').unwrap_or((change, ""));
+        (name.trim().to_owned(), value.trim().to_owned())
+    };
+    changes.map(change).collect()
 }
 
 fn delete(shared: &Arc<Shared>, cmd: Command) -> Outcome {

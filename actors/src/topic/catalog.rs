@@ -4,16 +4,21 @@
 //! by which name servers and slaves see that something changed, and is written to the file before it
 //! is answered. Fields of the file that this broker does not know are kept.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use gantry_codec::body::{DataVersion, TopicConfig, TopicConfigSerializeWrapper};
 use gantry_storage::{Clock, Disk, JsonFile, JsonFileError};
 use thiserror::Error;
 
-use super::names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102};
+use super::{
+    names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
+    retention,
+};
 
 /// Largest number of queues that a topic may be given.
 const QUEUES_MAX: i32 = 65_536;
+
+type Attributes = BTreeMap<String, String>;
 
 /// What the catalog has to know of the broker's configuration.
 #[derive(Clone, Debug)]
@@ -58,6 +63,16 @@ pub enum TopicError {
         read: i32,
         /// Write queues asked for.
         write: i32,
+    },
+    /// A change of an attribute that cannot be.
+    #[error("topic[{topic}]: attribute {attribute}: {reason}")]
+    Attribute {
+        /// The topic.
+        topic: String,
+        /// The change, as it was asked for.
+        attribute: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// The file could not be written; nothing was changed.
     #[error("topics.json cannot be written: {0}")]
@@ -148,17 +163,20 @@ impl Catalog {
         Ok(topic_config(topic, queues, queues, template_config.perm & !PERM_INHERIT))
     }
 
-    /// Checks a configuration that an operator asks for.
-    pub fn check(&self, config: &TopicConfig) -> Result<(), TopicError> {
+    /// The configuration that an operator asks for: checked, and with the attributes that the topic has
+    /// after the changes that `config` has in their place (`+name` with its value, or `-name`).
+    pub fn asked_for(&self, mut config: TopicConfig) -> Result<TopicConfig, TopicError> {
         names::validate_topic(&config.topic_name)?;
         if names::is_system_topic(&config.topic_name) {
-            return Err(TopicError::System(config.topic_name.clone()));
+            return Err(TopicError::System(config.topic_name));
         }
         let (read, write) = (config.read_queue_nums, config.write_queue_nums);
         if !(0..=QUEUES_MAX).contains(&read) || !(0..=QUEUES_MAX).contains(&write) {
-            return Err(TopicError::Queues { topic: config.topic_name.clone(), read, write });
+            return Err(TopicError::Queues { topic: config.topic_name, read, write });
         }
-        Ok(())
+        let known = self.get(&config.topic_name).map(|known| known.attributes.clone());
+        config.attributes = altered(known.unwrap_or_default(), &config)?;
+        Ok(config)
     }
 
     /// Takes a topic in, or changes it; on an error nothing has changed.
@@ -192,6 +210,26 @@ impl Catalog {
     }
 }
 
+/// `known` after the changes that stand in the place of `config`'s attributes.
+fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, TopicError> {
+    for (change, value) in &config.attributes {
+        let wrong = |reason| TopicError::Attribute {
+            topic: config.topic_name.clone(),
+            attribute: change.clone(),
+            reason,
+        };
+        if let Some(name) = change.strip_prefix('+') {
+            retention::check(name, value).map_err(wrong)?;
+            known.insert(name.to_owned(), value.clone());
+        } else if let Some(name) = change.strip_prefix('-') {
+            known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;
+        } else {
+            return Err(wrong("must begin with + or -"));
+        }
+    }
+    Ok(known)
+}
+
 /// A change: the counter rises, the time is now.
 fn next_version(version: &mut DataVersion, now_ms: i64) {
     version.timestamp = now_ms;
@@ -206,5 +244,57 @@ pub fn topic_config(name: &str, read: i32, write: i32, perm: i32) -> TopicConfig
         write_queue_nums: write,
         perm,
         ..TopicConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_storage::{ManualClock, MemDisk};
+
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let config = CatalogConfig {
+            cluster: "c".into(),
+            broker: "b".into(),
+            auto_create: true,
+            default_queues: 8,
+            delay_levels: 18,
+            trace_topic: false,
+        };
+        let (disk, clock) = (Arc::new(MemDisk::new()), Arc::new(ManualClock::new(1)));
+        Catalog::open(config, "/config/topics.json".into(), disk, clock).unwrap()
+    }
+
+    fn asked(changes: &[(&str, &str)]) -> TopicConfig {
+        let changes = changes.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        TopicConfig { attributes: changes.collect(), ..topic_config("t", 4, 4, 6) }
+    }
+
+    #[test]
+    fn attributes_are_changed_one_by_one_and_stay_otherwise() {
+        let mut catalog = catalog();
+        let first = [("+retention.ms", "1000"), ("+message.type", "NORMAL")];
+        let made = catalog.asked_for(asked(&first)).unwrap();
+        catalog.put(made).unwrap();
+        let kept = catalog.asked_for(asked(&[])).unwrap();
+        assert_eq!(kept.attributes.len(), 2, "a change of something else");
+        let changes = [("-message.type", ""), ("+retention.ms", "5")];
+        let changed = catalog.asked_for(asked(&changes)).unwrap();
+        assert_eq!(changed.attributes, Attributes::from([("retention.ms".into(), "5".into())]));
+    }
+
+    #[test]
+    fn changes_that_cannot_be_are_named() {
+        let catalog = catalog();
+        for (name, value, reason) in [
+            ("retention.ms", "1", "must begin with + or -"),
+            ("-retention.ms", "", "the topic does not have it"),
+            ("+retention.ms", "soon", "must be a number from 1 on"),
+            ("+retention.unconsumed", "maybe", "must be keep or delete"),
+        ] {
+            let error = catalog.asked_for(asked(&[(name, value)])).unwrap_err().to_string();
+            assert_eq!(error, format!("topic[t]: attribute {name}: {reason}"));
+        }
     }
 }

@@ -10,6 +10,7 @@
 //! | [`view`] | what everybody may read without a message |
 //! | [`queues`] | how queue actors are made |
 //! | [`facts`] | what others ask about topics and queues |
+//! | [`retention`] | how long a topic keeps its messages |
 //! | [`names`] | names with a meaning, and what a name may look like |
 
 pub mod catalog;
@@ -18,6 +19,7 @@ pub mod held_pulls;
 pub mod names;
 pub mod queue;
 pub mod queues;
+pub mod retention;
 #[expect(clippy::module_inception, reason = "the actor is named after what it is")]
 pub mod topic;
 pub mod topics;
@@ -26,7 +28,8 @@ pub mod view;
 pub use catalog::{Catalog, CatalogConfig, TopicError};
 pub use facts::Facts;
 pub use held_pulls::HeldPull;
-pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue};
+pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue, TrimQueue};
 pub use queues::Queues;
+pub use retention::TopicRetention;
 pub use topics::{AllTopics, CreateTopic, RemoveTopic, Topics, TopicsParts, UpdateTopic};
 pub use view::{QueueAdvanced, QueueSlot, TopicTable, TopicView};

@@ -14,7 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::{ActorContext, Addr, AsyncContext, Message};
-use gantry_storage::{ConsumeQueue, IndexEntry, QueueOffset};
+use gantry_storage::{ConsumeQueue, IndexEntry, PhysicalOffset, QueueOffset};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, info, warn};
 use tokio::time::Instant;
@@ -41,18 +41,30 @@ pub struct IndexBatch {
     pub entries: Vec<IndexEntry>,
     /// Whether this answers a [`Redispatch`].
     pub again: bool,
+    /// Where the log began, if this is part of such an answer.
+    pub log_begin: Option<PhysicalOffset>,
 }
 
 impl IndexBatch {
     /// A batch of one entry, to be continued.
     pub fn of(first: QueueOffset, entry: IndexEntry) -> Self {
-        Self { first, entries: vec![entry], again: false }
+        Self { first, entries: vec![entry], ..Self::default() }
     }
 
     /// Whether an entry at `offset` would follow the last one.
     pub fn continues_at(&self, offset: QueueOffset) -> bool {
         self.first.0 + self.entries.len() as u64 == offset.0
     }
+}
+
+/// Let the queue begin later: its older messages are gone from the log, or over their topic's limits.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct TrimQueue {
+    /// Where the log begins.
+    pub log_min: PhysicalOffset,
+    /// The first offset that its topic still wants.
+    pub min: QueueOffset,
 }
 
 /// Hold this pull until there is something for it.
@@ -125,14 +137,17 @@ impl Queue {
         }
         let end = self.index.max_offset();
         let Some((first, fresh)) = self.fresh(batch) else { return };
-        // What a look at the whole log brought is all there is: a queue may begin anywhere.
-        let begins_here = batch.again && end.0 == 0;
+        // What a look at the whole log brought is all there is. A queue may begin anywhere, and begins
+        // anew if what it had is gone from the log together with what it lacks.
+        let begins_here = batch.log_begin.is_some_and(|begin| self.index.max_physical() <= begin);
         if first > end && !begins_here && !self.fill_gap(batch, first) {
             return;
         }
-        if first < end {
-            // Younger records with lower offsets: the topic was deleted and made again.
-            warn!(self.log, "index of an earlier life of this queue dropped"; "end" => end.0);
+        let end = self.index.max_offset();
+        if first != end && end.0 > 0 {
+            // Younger records with lower offsets: the topic was deleted and made again. With higher
+            // ones: those between were removed from the log before they were indexed.
+            warn!(self.log, "index of what is no more dropped"; "end" => end.0, "begin" => first.0);
             if let Err(e) = self.index.delete() {
                 error!(self.log, "queue files cannot be removed"; "error" => %e);
                 return;
@@ -162,7 +177,7 @@ impl Queue {
     /// Fills the gap before `first` if the log has been read again and has nothing of it: the records
     /// are damaged. Otherwise orders that; whether the gap is filled.
     fn fill_gap(&mut self, batch: &IndexBatch, first: QueueOffset) -> bool {
-        if !batch.again {
+        if batch.log_begin.is_none() {
             self.order_gap();
             return false;
         }
@@ -241,6 +256,17 @@ impl Receive<ParkPull> for Queue {
             self.held.hold(pull);
             self.arm_timer(Some(deadline), ctx);
         }
+        Reply::Now(())
+    }
+}
+
+impl Receive<TrimQueue> for Queue {
+    fn receive(&mut self, order: TrimQueue, _: &mut Ctx<Self>) -> Reply<()> {
+        let trimmed = self.index.trim_before(order.log_min);
+        if let Err(e) = trimmed.and_then(|_| self.index.raise_min(order.min)) {
+            warn!(self.log, "queue cannot be trimmed"; "error" => %e);
+        }
+        self.slot.trimmed();
         Reply::Now(())
     }
 }

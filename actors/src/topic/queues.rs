@@ -56,6 +56,10 @@ impl QueueSource for Queues {
         })
     }
 
+    fn trimmed(&self) {
+        self.store.queue_was_trimmed();
+    }
+
     fn start(&self, slot: &Arc<QueueSlot>) -> Addr<Shell<Queue>> {
         let log = self.log.new(o!("actor" => "queue", "topic" => slot.topic.to_string(),
             "queue" => slot.queue_id));

@@ -87,7 +87,8 @@ impl CreateTopic {
     }
 }
 
-/// Make or change a topic as an operator wants it. Answered once the name servers know it.
+/// Make or change a topic as an operator wants it; in the place of its attributes stand changes to
+/// them, `+name` or `-name`. Answered once the name servers know it.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), TopicError>")]
 pub struct UpdateTopic(pub TopicConfig);
@@ -264,8 +265,11 @@ impl Receive<UpdateTopic> for Topics {
         UpdateTopic(config): UpdateTopic,
         _: &mut Ctx<Self>,
     ) -> Reply<Result<(), TopicError>> {
-        let put = self.catalog.check(&config).and_then(|()| self.catalog.put(config.clone()));
-        if let Err(e) = put {
+        let config = match self.catalog.asked_for(config) {
+            Ok(config) => config,
+            Err(e) => return Reply::Now(Err(e)),
+        };
+        if let Err(e) = self.catalog.put(config.clone()) {
             return Reply::Now(Err(e));
         }
         info!(self.parts.log, "topic updated"; "topic" => &config.topic_name,

@@ -52,8 +52,8 @@ pub struct QueueSlot {
     dispatch_place: AtomicU64,
     /// The checkpoint in which it was last touched.
     touched_in: AtomicU64,
-    /// What the store found, once it was asked.
-    settled: OnceLock<(u64, u64)>,
+    /// What the store found, once it was asked; the beginning rises when log files are removed.
+    settled: OnceLock<(AtomicU64, u64)>,
     view: ArcSwapOption<ConsumeQueueView>,
     actor: OnceLock<Addr<Shell<Queue>>>,
     watcher: OnceLock<Recipient<QueueAdvanced>>,
@@ -67,6 +67,8 @@ pub trait QueueSource: Send + Sync {
     /// # Errors
     /// Why they cannot be read, in words.
     fn range(&self, slot: &QueueSlot) -> Result<(u64, u64), String>;
+    /// A queue's actor has let it begin later.
+    fn trimmed(&self) {}
     /// Starts the actor of a queue.
     fn start(&self, slot: &Arc<QueueSlot>) -> Addr<Shell<Queue>>;
 }
@@ -100,11 +102,12 @@ impl QueueSlot {
     /// # Errors
     /// Why its files cannot be read. The next caller tries again.
     pub fn settle(&self) -> Result<(u64, u64), String> {
+        let load = |(min, max): &(AtomicU64, u64)| (min.load(Ordering::Acquire), *max);
         if let Some(range) = self.settled.get() {
-            return Ok(*range);
+            return Ok(load(range));
         }
-        let found = self.source.range(self)?;
-        let range = *self.settled.get_or_init(|| found);
+        let (min, max) = self.source.range(self)?;
+        let range = load(self.settled.get_or_init(|| (AtomicU64::new(min), max)));
         // What the log had of it, or what was appended since, is newer.
         let (ok, failed) = (Ordering::AcqRel, Ordering::Acquire);
         let _ = self.next_offset.compare_exchange(UNKNOWN, range.1, ok, failed);
@@ -197,6 +200,19 @@ impl QueueSlot {
             Some(view) => Ok((view.min_offset().0, view.max_offset().0)),
             None => self.settle(),
         }
+    }
+
+    /// Called by the cleaner when it has removed the beginning of a queue that nobody has opened.
+    /// If nobody has looked at the queue yet, whoever does finds that.
+    pub fn raise_settled_min(&self, min: u64) {
+        if let Some((first, end)) = self.settled.get() {
+            first.fetch_max(min.min(*end), Ordering::AcqRel);
+        }
+    }
+
+    /// Called by the queue's actor when it has let the queue begin later.
+    pub fn trimmed(&self) {
+        self.source.trimmed();
     }
 
     /// The queue's actor, started now if it was not running.
@@ -332,6 +348,17 @@ mod tests {
         // A send that was refused belongs to the round, but has taken no offset of its queue.
         slot.commit_round(1);
         assert_eq!(slot.next_offset(), Some(7));
+    }
+
+    #[test]
+    fn the_beginning_of_an_unopened_queue_rises_up_to_its_end() {
+        let slot = slot(7);
+        slot.settle().unwrap();
+        slot.raise_settled_min(4);
+        slot.raise_settled_min(2);
+        assert_eq!(slot.range(), Ok((4, 7)));
+        slot.raise_settled_min(9);
+        assert_eq!(slot.range(), Ok((7, 7)));
     }
 
     #[test]

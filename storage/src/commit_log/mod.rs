@@ -1,26 +1,30 @@
 //! The commit log: every message of every queue, one behind the other, in files of one size.
 //!
 //! Three handles to one log, each for one owner: [`CommitLog`] reads (clones, any thread),
-//! [`LogTail`] appends (the appender alone), [`LogFlusher`] syncs. Files lie in one folder, named by
-//! the offset of their first byte in 20 digits. A record never crosses a file: where it does not fit, a
+//! [`LogTail`] appends (the appender alone), [`LogFlusher`] syncs. Files lie in one folder or several
+//! ([`LogConfig`]), named by the offset of their first byte in 20 digits. A record never crosses a file: where it does not fit, a
 //! blank record fills the rest (store.md 2.1), and 8 bytes for that are always kept free.
 //!
 //! Invariants: the published end only rises; everything before it can be read and never changes; a
 //! record is published as a whole; behind the published end, files are zeros, but for what the tail
 //! has under way. The tail makes no files: it says when it needs the next one, which
-//! [`allocate_segment`] has made ahead of time.
+//! [`allocate_segment`] has made ahead of time. The beginning only rises too, by whole files
+//! ([`CommitLog::remove_before`]).
 //!
 //! Failure policy: a failed sync closes the log for writing, for good; reading goes on.
 
+mod config;
 mod flusher;
+mod removal;
 mod scan;
 mod tail;
 
 use std::{
+    collections::VecDeque,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -28,7 +32,10 @@ use std::{
 use arc_swap::ArcSwap;
 use gantry_codec::record;
 
+pub use config::LogConfig;
+pub(crate) use config::segment_path;
 pub use flusher::{FlushError, LogFlusher};
+pub use removal::{LogFile, RemoveError};
 pub(crate) use scan::{Checked, check, is_certainly_record, lacks_sector, next_sound_record};
 pub use tail::{AppendError, Appended, LogTail, WrongSegment};
 
@@ -41,32 +48,6 @@ use crate::{
 /// Bytes of a blank record: a size and a magic. That many are always kept free at a file's end.
 pub(crate) const BLANK_BYTES: u64 = 8;
 
-/// Where the log lies and how large its files are.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// The folder of the files.
-    pub dir: PathBuf,
-    /// Bytes of a file.
-    pub segment_bytes: u64,
-}
-
-impl LogConfig {
-    /// The file that starts at `start`.
-    pub(crate) fn segment_path(&self, start: PhysicalOffset) -> PathBuf {
-        segment_path(&self.dir, start.0)
-    }
-
-    /// Where the file of `offset` starts.
-    pub(crate) fn segment_start(&self, offset: PhysicalOffset) -> PhysicalOffset {
-        PhysicalOffset(offset.0 - offset.0 % self.segment_bytes)
-    }
-}
-
-/// The file in `dir` that starts at byte `start` of its log or queue.
-pub(crate) fn segment_path(dir: &Path, start: u64) -> PathBuf {
-    dir.join(format!("{start:020}"))
-}
-
 /// Makes the log file that starts at `start`, with all its blocks reserved. A file that is there
 /// already was made for a tail that died before it used it; it is taken as it is, zeros.
 pub fn allocate_segment(
@@ -74,12 +55,10 @@ pub fn allocate_segment(
     config: &LogConfig,
     start: PhysicalOffset,
 ) -> io::Result<Arc<Segment>> {
-    let (path, len) = (config.segment_path(start), config.segment_bytes);
-    match disk.create_segment(&path, start.0, len) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            disk.open_segment(&path, start.0, len, 0)
-        }
-        made => made,
+    let len = config.segment_bytes;
+    match LogConfig::find(disk, config.dirs.iter().map(PathBuf::as_path), start)? {
+        Some(path) => disk.open_segment(&path, start.0, len, 0),
+        None => disk.create_segment(&config.path_of_new(disk, start), start.0, len),
     }
 }
 
@@ -87,6 +66,8 @@ struct Shared {
     config: LogConfig,
     /// In order, without gaps.
     segments: ArcSwap<Vec<Arc<Segment>>>,
+    /// Where the files start that are out of `segments` and not unlinked yet, oldest first.
+    doomed: Mutex<VecDeque<PhysicalOffset>>,
     end: AtomicU64,
     /// Store time of the newest record before `end`; stored after it.
     last_timestamp: AtomicI64,
@@ -112,6 +93,7 @@ impl CommitLog {
         Self(Arc::new(Shared {
             config,
             segments: ArcSwap::from_pointee(segments),
+            doomed: Mutex::default(),
             end: AtomicU64::new(end.0),
             last_timestamp: AtomicI64::new(last_timestamp),
             flushed: AtomicU64::new(end.0),

@@ -47,13 +47,32 @@ impl<'a> QueueFiles<'a> {
         config: &ConsumeQueueConfig,
         dir: &Path,
     ) -> Result<Self, QueueError> {
-        let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
-        let mut files: Vec<_> = listed.into_iter().filter_map(|(n, len)| Some((n, len?))).collect();
+        let mut files = list(disk, dir)?;
         let whole = files.iter().take_while(|(_, len)| *len > 0).count();
         for (name, _) in files.drain(whole..).rev() {
             let path = dir.join(name);
             disk.remove(&path).map_err(|e| io_error(&path, e))?;
         }
+        Self::of(disk, config, dir, files)
+    }
+
+    /// As [`list`](Self::list), but nothing is removed: the owner may be at work.
+    pub(crate) fn look(
+        disk: &'a dyn Disk,
+        config: &ConsumeQueueConfig,
+        dir: &Path,
+    ) -> Result<Self, QueueError> {
+        let mut files = list(disk, dir)?;
+        files.truncate(files.iter().take_while(|(_, len)| *len > 0).count());
+        Self::of(disk, config, dir, files)
+    }
+
+    fn of(
+        disk: &'a dyn Disk,
+        config: &ConsumeQueueConfig,
+        dir: &Path,
+        files: Vec<(String, u64)>,
+    ) -> Result<Self, QueueError> {
         let (file_bytes, mut starts) = (config.segment_bytes, Vec::new());
         for (name, len) in files {
             let path = || dir.join(&name).display().to_string();
@@ -190,4 +209,10 @@ impl<'a> QueueFiles<'a> {
         }
         Ok(QueueOffset(low))
     }
+}
+
+/// Names and lengths of the files in a folder.
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(String, u64)>, QueueError> {
+    let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
+    Ok(listed.into_iter().filter_map(|(name, len)| Some((name, len?))).collect())
 }

@@ -17,6 +17,7 @@
 pub(crate) mod entry;
 pub(crate) mod files;
 mod flusher;
+mod trim;
 mod view;
 
 use std::{
@@ -33,6 +34,7 @@ use thiserror::Error;
 
 pub use entry::IndexEntry;
 pub use flusher::QueueFlusher;
+pub use trim::trim_unopened;
 pub use view::ConsumeQueueView;
 
 use self::{
@@ -109,6 +111,14 @@ pub enum QueueError {
         first: QueueOffset,
         /// The queue's end.
         end: QueueOffset,
+    },
+    /// An entry within the queue cannot be read.
+    #[error("{path}: the entry at {offset} cannot be read")]
+    Unreadable {
+        /// The queue's folder.
+        path: String,
+        /// The entry.
+        offset: QueueOffset,
     },
     /// An earlier flush failed.
     #[error("{path}: an earlier flush has failed")]
@@ -346,7 +356,7 @@ impl ConsumeQueue {
         self.flusher().sync().map(drop)
     }
 
-    /// Removes the queue's files. Whoever holds a view reads an empty queue from now on.
+    /// Removes the queue's files, for good. Whoever holds a view reads an empty queue from now on.
     ///
     /// # Errors
     /// If the system cannot; some files may be left then.
@@ -359,7 +369,12 @@ impl ConsumeQueue {
         (state.flushed, state.has_new_names) = (QueueOffset(0), false);
         shared.max.store(0, Ordering::Release);
         shared.min.store(0, Ordering::Release);
-        shared.files.store(Arc::default());
-        shared.disk.remove_dir(&shared.dir).map_err(|e| io_error(&shared.dir, e))
+        let had = shared.files.swap(Arc::default());
+        let mut removed = shared.disk.remove_dir(&shared.dir);
+        if let (Some(topic_dir), false) = (shared.dir.parent(), had.is_empty()) {
+            // Or its messages would be there again after a loss of power.
+            removed = removed.and_then(|()| shared.disk.sync_dir(topic_dir));
+        }
+        removed.map_err(|e| io_error(&shared.dir, e))
     }
 }

@@ -50,6 +50,11 @@ impl QueueFile {
         Self { start: segment.start(), segment: OnceLock::from(segment) }
     }
 
+    /// The byte of the queue at which it starts.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
     fn map(&self, shared: &Shared) -> io::Result<&Arc<Segment>> {
         if let Some(segment) = self.segment.get() {
             return Ok(segment);
@@ -123,6 +128,22 @@ impl ConsumeQueueView {
             true
         });
         found
+    }
+
+    /// The first entry at `offset` or behind it, and its offset: slots that hold none although entries
+    /// follow are passed over. `None` if there is none, or if its file cannot be read.
+    pub(crate) fn entry_from(&self, offset: QueueOffset) -> Option<(QueueOffset, IndexEntry)> {
+        let mut at = offset.max(self.min_offset());
+        while at < self.max_offset() {
+            let mut slot = Slot::Unused;
+            self.with_slots(at, 1, |bytes| slot = Slot::decode(bytes));
+            match slot {
+                Slot::Entry(entry) => return Some((at, entry)),
+                Slot::PreBlank => at = at.plus(1),
+                Slot::Unused => return None,
+            }
+        }
+        None
     }
 
     /// Calls `f` with the entries from `offset` on, at most `count` and not beyond their file's end,

@@ -14,6 +14,7 @@
 
 mod mem;
 mod real;
+mod space;
 
 use std::{
     io,
@@ -23,6 +24,7 @@ use std::{
 
 pub use mem::{DiskFault, DiskOp, FaultPlan, MemDisk};
 pub use real::RealDisk;
+pub use space::Space;
 
 use crate::segment::Segment;
 
@@ -75,6 +77,12 @@ pub trait Disk: Send + Sync + 'static {
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Brings the names in a folder to the disk.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The room of the file system that holds `dir`, or would hold it: a folder that is not there is
+    /// looked for further up.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+    /// When a file was last changed, in ms since 1970. With [`io::ErrorKind::NotFound`] it tells, at
+    /// little cost, that there is none.
+    fn modified_ms(&self, path: &Path) -> io::Result<i64>;
     /// Takes the lock of a store: a record lock on the file, as the Java broker takes it. An error of
     /// kind `WouldBlock` says that somebody has it.
     fn lock(&self, path: &Path) -> io::Result<StoreLock>;

@@ -1,7 +1,7 @@
 //! The operating system's files.
 //!
 //! A mapped segment keeps no file descriptor, so that a store with very many queues does not need very
-//! many of them. Where the file system cannot reserve or free blocks, zeros are written instead.
+//! many of them. Where the file system cannot reserve or free blocks, what is there or zeros are written instead.
 
 use std::{
     collections::BTreeSet,
@@ -10,14 +10,15 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::UNIX_EPOCH,
 };
 
 use rustix::{
-    fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock},
+    fs::{FallocateFlags, FlockOperation, fallocate, fcntl_lock, statvfs},
     io::Errno,
 };
 
-use super::{Disk, StoreLock, folder};
+use super::{Disk, Space, StoreLock, folder};
 use crate::segment::Segment;
 
 /// Large parts of files are written in pieces of this size.
@@ -154,6 +155,29 @@ impl Disk for RealDisk {
         File::open(dir)?.sync_all()
     }
 
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let mut found = statvfs(dir);
+        for above in dir.ancestors().skip(1) {
+            if !matches!(found, Err(Errno::NOENT)) {
+                break;
+            }
+            let is_here = above.as_os_str().is_empty();
+            found = statvfs(if is_here { Path::new(".") } else { above });
+        }
+        let found = found?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space {
+            total: bytes(found.f_blocks),
+            free: bytes(found.f_bfree),
+            available: bytes(found.f_bavail),
+        })
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        let modified = fs::metadata(path)?.modified()?;
+        Ok(modified.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64))
+    }
+
     fn lock(&self, path: &Path) -> io::Result<StoreLock> {
         let place = LockedHere::take(path)?;
         let mut file =
@@ -206,9 +230,29 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn reserve(file: &File, at: u64, len: u64) -> io::Result<()> {
     match fallocate(file, FallocateFlags::empty(), at, len) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, at, len),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => rewrite(file, at, len),
         reserved => Ok(reserved?),
     }
+}
+
+/// Writes what is there once more, and zeros where nothing is: then it has its blocks.
+fn rewrite(file: &File, at: u64, len: u64) -> io::Result<()> {
+    let mut piece = vec![0; 1 << 20];
+    let mut done = 0;
+    while done < len {
+        piece.truncate((len - done).min(1 << 20) as usize);
+        let mut have = 0;
+        while let Some(rest) = piece.get_mut(have..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, at + done + have as u64)? {
+                0 => break,
+                read => have += read,
+            }
+        }
+        piece.iter_mut().skip(have).for_each(|byte| *byte = 0);
+        file.write_all_at(&piece, at + done)?;
+        done += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn write_zeros(file: &File, at: u64, len: u64) -> io::Result<()> {
@@ -262,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_written_once_more_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = create(&path).unwrap();
+        file.write_all_at(b"one", 100).unwrap();
+        file.write_all_at(b"two", (1 << 20) + 5).unwrap();
+        let before = fs::read(&path).unwrap();
+        rewrite(&file, 101, (1 << 20) + 4096).unwrap();
+        let after = fs::read(&path).unwrap();
+        assert_eq!(after.len(), 101 + (1 << 20) + 4096);
+        assert!(after.starts_with(&before) && after[before.len()..].iter().all(|b| *b == 0));
+        assert!(fs::metadata(&path).unwrap().blocks() * 512 > 1 << 20);
+    }
+
+    #[test]
     fn clearing_is_seen_through_the_mapping() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
@@ -305,6 +364,21 @@ mod tests {
         RealDisk.remove_dir(&config).unwrap();
         RealDisk.remove_dir(&config).unwrap();
         assert_eq!(RealDisk.list(&config).unwrap(), []);
+    }
+
+    #[test]
+    fn room_and_time_are_those_of_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = RealDisk.space(dir.path()).unwrap();
+        assert!(space.total > 0 && space.available <= space.free && space.free <= space.total);
+        let deeper = RealDisk.space(&dir.path().join("not/there")).unwrap();
+        assert_eq!(deeper.total, space.total, "that of the folder above");
+        let path = dir.path().join("file");
+        let missing = RealDisk.modified_ms(&path).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let file = File::create(&path).unwrap();
+        file.set_modified(UNIX_EPOCH + std::time::Duration::from_millis(86_400_001)).unwrap();
+        assert_eq!(RealDisk.modified_ms(&path).unwrap(), 86_400_001);
     }
 
     #[test]

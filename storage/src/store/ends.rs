@@ -3,10 +3,10 @@
 //! | size | field |
 //! |---|---|
 //! | 8 | magic and version |
-//! | 8, 8 | first offset of the log and one past its last |
+//! | 8 | one past the last offset of the log |
 //! | 4 | number of topics |
 //! | per topic: 2, n, 4 | length and bytes of its name, number of its queues |
-//! | per queue: 4, 8, 8 | number, first offset, one past the last |
+//! | per queue: 4, 8, 8, 8 | number, first offset, one past the last, where the log began then |
 //! | 4 | CRC-32 of all before |
 //!
 //! Entries are lower limits of what a queue must have: it is enough that the file is of an earlier
@@ -39,14 +39,10 @@ pub(super) struct Ends {
 /// The queues' ends.
 pub(super) type EndsTable = Vec<(QueueName, Ends)>;
 
-/// The file's bytes, for a log of these ends. Queues of one topic must be neighbours.
-pub(super) fn encode(
-    table: &EndsTable,
-    (log_min, log_end): (PhysicalOffset, PhysicalOffset),
-) -> Vec<u8> {
-    let mut file = Vec::with_capacity(32 + table.len() * 32);
+/// The file's bytes, for a log that ends there. Queues of one topic must be neighbours.
+pub(super) fn encode(table: &EndsTable, log_end: PhysicalOffset) -> Vec<u8> {
+    let mut file = Vec::with_capacity(24 + table.len() * 40);
     file.extend_from_slice(&MAGIC.to_be_bytes());
-    file.extend_from_slice(&log_min.0.to_be_bytes());
     file.extend_from_slice(&log_end.0.to_be_bytes());
     let topics: Vec<_> = table.chunk_by(|a, b| a.0.topic == b.0.topic).collect();
     file.extend_from_slice(&(topics.len() as u32).to_be_bytes());
@@ -59,6 +55,7 @@ pub(super) fn encode(
             file.extend_from_slice(&name.queue.0.to_be_bytes());
             file.extend_from_slice(&ends.min.0.to_be_bytes());
             file.extend_from_slice(&ends.max.0.to_be_bytes());
+            file.extend_from_slice(&ends.log_min.0.to_be_bytes());
         }
     }
     file.extend_from_slice(&crc32fast::hash(&file).to_be_bytes());
@@ -79,7 +76,6 @@ fn read(file: &[u8]) -> Option<(PhysicalOffset, EndsTable)> {
     if u64::from_be_bytes(take(&mut rest)?) != MAGIC {
         return None;
     }
-    let log_min = PhysicalOffset(u64::from_be_bytes(take(&mut rest)?));
     let log_end = PhysicalOffset(u64::from_be_bytes(take(&mut rest)?));
     let mut table = EndsTable::new();
     for _ in 0..u32::from_be_bytes(take(&mut rest)?) {
@@ -91,6 +87,7 @@ fn read(file: &[u8]) -> Option<(PhysicalOffset, EndsTable)> {
             let queue = QueueId(u32::from_be_bytes(take(&mut rest)?));
             let min = QueueOffset(u64::from_be_bytes(take(&mut rest)?));
             let max = QueueOffset(u64::from_be_bytes(take(&mut rest)?));
+            let log_min = PhysicalOffset(u64::from_be_bytes(take(&mut rest)?));
             table.push((QueueName { topic: topic.clone(), queue }, Ends { min, max, log_min }));
         }
     }
@@ -121,12 +118,12 @@ pub(super) fn load(
 mod tests {
     use super::*;
 
-    const LOG: (PhysicalOffset, PhysicalOffset) = (PhysicalOffset(77), PhysicalOffset(100));
+    const LOG_END: PhysicalOffset = PhysicalOffset(100);
 
     fn table() -> EndsTable {
         let entry = |topic: &str, queue, min, max| {
             let name = QueueName { topic: topic.into(), queue: QueueId(queue) };
-            let (min, max, log_min) = (QueueOffset(min), QueueOffset(max), PhysicalOffset(77));
+            let (min, max, log_min) = (QueueOffset(min), QueueOffset(max), PhysicalOffset(min * 7));
             (name, Ends { min, max, log_min })
         };
         vec![entry("a", 0, 0, 5), entry("a", 7, 3, 9), entry("", 1, 0, 0), entry("ü", 0, 1, 2)]
@@ -134,23 +131,23 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_was_written() {
-        assert_eq!(decode(&encode(&table(), LOG), LOG.1), table());
-        assert_eq!(decode(&encode(&EndsTable::new(), LOG), LOG.1), []);
+        assert_eq!(decode(&encode(&table(), LOG_END), LOG_END), table());
+        assert_eq!(decode(&encode(&EndsTable::new(), LOG_END), LOG_END), []);
     }
 
     #[test]
     fn of_a_log_that_has_been_cut_since_it_says_nothing() {
-        assert_eq!(decode(&encode(&table(), LOG), PhysicalOffset(99)), []);
+        assert_eq!(decode(&encode(&table(), LOG_END), PhysicalOffset(99)), []);
     }
 
     #[test]
     fn a_damaged_file_says_nothing() {
-        let file = encode(&table(), LOG);
+        let file = encode(&table(), LOG_END);
         for cut in 0..file.len() {
-            assert_eq!(decode(&file[..cut], LOG.1), [], "cut at {cut}");
+            assert_eq!(decode(&file[..cut], LOG_END), [], "cut at {cut}");
             let mut damaged = file.clone();
             damaged[cut] ^= 4;
-            assert_eq!(decode(&damaged, LOG.1), [], "damaged at {cut}");
+            assert_eq!(decode(&damaged, LOG_END), [], "damaged at {cut}");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The log's files as they are found: which there are, and where the log really ends.
 //!
-//! | a file in the folder | what is done |
+//! | a file in one of the folders | what is done |
 //! |---|---|
 //! | a folder | passed over |
 //! | the last one, without length or of another length and without a record | removed: its creation was interrupted |
 //! | any other of another length | error: another size is configured, or the file is damaged |
 //! | a name that is not its offset | error |
 //! | a missing one in between | error |
+//! | the same part of the log in two folders | error |
+//! | one that the log goes on in, in a folder that is only read | error |
 //!
 //! The log ends before the first record that is not whole (or, where the checkpoint is not ours, before
 //! the first one behind which no file begins with a sound one; see [`super::start`]): unknown magic,
@@ -20,7 +22,10 @@
 //! Files behind that of the end are removed, and what lies behind the end becomes zeros, so that no
 //! later recovery can take what is stale for records.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use gantry_codec::record::{self, RecordHead};
 
@@ -46,6 +51,8 @@ pub(super) struct LogFiles<'a> {
     config: &'a LogConfig,
     /// In order, without gaps, readable to their ends.
     segments: Vec<Arc<Segment>>,
+    /// Where each of them lies.
+    paths: Vec<PathBuf>,
 }
 
 /// Where the log ends.
@@ -74,15 +81,24 @@ impl<'a> LogFiles<'a> {
     /// Finds and maps the files.
     pub(super) fn open(disk: &'a dyn Disk, config: &'a LogConfig) -> Result<Self, OpenError> {
         let mut segments: Vec<Arc<Segment>> = Vec::new();
-        for start in list(disk, config)? {
-            if let Some(last) = segments.last().filter(|last| last.end() != start) {
-                return Err(OpenError::Missing { missing: last.end() });
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for Found { start, path } in list(disk, config)? {
+            match (segments.last(), paths.last()) {
+                (Some(last), Some(other)) if last.start() == start => {
+                    let name = |path: &Path| path.display().to_string();
+                    return Err(OpenError::Twice { first: name(other), second: name(&path) });
+                }
+                (Some(last), _) if last.end() != start => {
+                    return Err(OpenError::Missing { missing: last.end() });
+                }
+                _ => {}
             }
-            let (path, len) = (segment_path(&config.dir, start), config.segment_bytes);
+            let len = config.segment_bytes;
             let segment = disk.open_segment(&path, start, len, len);
             segments.push(segment.map_err(|e| io_error(&path, e))?);
+            paths.push(path);
         }
-        Ok(Self { disk, config, segments })
+        Ok(Self { disk, config, segments, paths })
     }
 
     /// Where the files begin.
@@ -199,33 +215,39 @@ impl<'a> LogFiles<'a> {
         last_timestamp: i64,
         sweeps: bool,
     ) -> Result<CommitLog, OpenError> {
-        let Self { disk, config, segments: mut found } = self;
-        remove_behind(disk, config, &mut found, end)?;
+        let Self { disk, config, segments: mut found, mut paths } = self;
+        let is_read_only = |path: &Path| {
+            let dirs = &config.read_only_dirs;
+            path.parent().is_some_and(|dir| dirs.iter().any(|read_only| read_only == dir))
+        };
+        remove_behind(disk, &mut found, &mut paths, end)?;
         let mut segments = Vec::with_capacity(found.len());
-        for segment in found {
-            let path = segment_path(&config.dir, segment.start());
-            let io = |e| io_error(&path, e);
+        for (segment, path) in found.into_iter().zip(&paths) {
+            let io = |e| io_error(path, e);
             let (start, len) = (segment.start(), segment.len());
             let place = len.min(end.0 - start);
             // What was whole in memory must not be lost now that it counts as written: not even if a sync
             // has failed before, and the kernel takes pages for clean that it could not write.
             let from = from.0.saturating_sub(start).min(place);
             if sweeps {
-                disk.rewrite(&path, from, place - from).map_err(io)?;
+                disk.rewrite(path, from, place - from).map_err(io)?;
             }
             segment.sync(from, place).map_err(io)?;
             if place == len {
                 segments.push(segment);
                 continue;
             }
+            if is_read_only(path) {
+                return Err(OpenError::ReadOnly { path: path.display().to_string() });
+            }
             drop(segment);
             if sweeps {
-                disk.clear_from(&path, place).map_err(io)?;
-                disk.reserve(&path, place, len - place).map_err(io)?;
+                disk.clear_from(path, place).map_err(io)?;
+                disk.reserve(path, place, len - place).map_err(io)?;
                 // Else what was there could come back, behind records that will be written.
-                disk.sync_file(&path).map_err(io)?;
+                disk.sync_file(path).map_err(io)?;
             }
-            segments.push(disk.open_segment(&path, start, len, place).map_err(io)?);
+            segments.push(disk.open_segment(path, start, len, place).map_err(io)?);
         }
         Ok(CommitLog::new(config.clone(), segments, end, last_timestamp))
     }
@@ -235,24 +257,35 @@ impl<'a> LogFiles<'a> {
 /// so that a crash leaves no gap, and none comes back when the log has got there again.
 fn remove_behind(
     disk: &dyn Disk,
-    config: &LogConfig,
     segments: &mut Vec<Arc<Segment>>,
+    paths: &mut Vec<PathBuf>,
     end: PhysicalOffset,
 ) -> Result<(), OpenError> {
-    while let Some(segment) = segments.pop_if(|segment| segment.start() > end.0) {
-        let path = segment_path(&config.dir, segment.start());
-        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(&config.dir));
+    while segments.pop_if(|segment| segment.start() > end.0).is_some() {
+        let Some(path) = paths.pop() else { break };
+        let folder = path.parent().unwrap_or(&path);
+        let removed = disk.remove(&path).and_then(|()| disk.sync_dir(folder));
         removed.map_err(|e| io_error(&path, e))?;
     }
     Ok(())
 }
 
-/// Where the files of the folder start, in order.
-fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
-    let (dir, want) = (&config.dir, config.segment_bytes);
-    let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
-    let mut files: Vec<_> = listed.into_iter().filter_map(|(n, len)| Some((n, len?))).collect();
-    if let Some((name, _)) = files.last().filter(|(_, len)| *len != want) {
+/// A file of the log.
+struct Found {
+    start: u64,
+    path: PathBuf,
+}
+
+/// The files of all folders, in order.
+fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<Found>, OpenError> {
+    let want = config.segment_bytes;
+    let mut files: Vec<(String, &Path, u64)> = Vec::new();
+    for dir in config.all_dirs() {
+        let listed = disk.list(dir).map_err(|e| io_error(dir, e))?;
+        files.extend(listed.into_iter().filter_map(|(name, len)| Some((name, dir, len?))));
+    }
+    files.sort_unstable();
+    if let Some((name, dir, _)) = files.last().filter(|(.., len)| *len != want) {
         let path = dir.join(name);
         let head = disk.read_at(&path, 0, 8).map_err(|e| io_error(&path, e))?;
         if head.iter().all(|byte| *byte == 0) {
@@ -260,7 +293,7 @@ fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
             files.pop();
         }
     }
-    let start = |(name, len): (String, u64)| {
+    let found = |(name, dir, len): (String, &Path, u64)| {
         let path = dir.join(&name);
         let start = name.parse::<u64>().ok().filter(|start| start % want == 0);
         let Some(start) = start.filter(|start| segment_path(dir, *start) == path) else {
@@ -269,7 +302,7 @@ fn list(disk: &dyn Disk, config: &LogConfig) -> Result<Vec<u64>, OpenError> {
         if len != want {
             return Err(OpenError::Length { path: path.display().to_string(), len, want });
         }
-        Ok(start)
+        Ok(Found { start, path })
     };
-    files.into_iter().map(start).collect()
+    files.into_iter().map(found).collect()
 }

@@ -20,7 +20,7 @@ mod log_files;
 mod queue_set;
 mod rebuild;
 mod settle;
-mod start;
+pub(crate) mod start;
 
 use std::{
     fmt, io,
@@ -70,7 +70,7 @@ const SETTLED_AT_START_MAX: usize = 4096;
 impl StoreConfig {
     /// The usual layout below `root`.
     pub fn new(root: PathBuf, log_file_bytes: u64, queue_file_bytes: u64) -> Self {
-        let log = LogConfig { dir: root.join("commitlog"), segment_bytes: log_file_bytes };
+        let log = LogConfig::new(root.join("commitlog"), log_file_bytes);
         let queues = ConsumeQueueConfig::new(root.join("consumequeue"), queue_file_bytes);
         Self {
             root,
@@ -133,6 +133,20 @@ pub enum OpenError {
     /// A file in the log's folder that cannot be one of the log.
     #[error("{path} is no file of the log")]
     Foreign {
+        /// The file.
+        path: String,
+    },
+    /// The same part of the log in two of its folders (`storePathCommitLog`).
+    #[error("{first} and {second} are the same part of the log; one of them must go")]
+    Twice {
+        /// One file.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The log goes on in a file of a folder that is only read (`readOnlyCommitLogStorePaths`).
+    #[error("{path} is not full and the log goes on in it, but its folder is only read")]
+    ReadOnly {
         /// The file.
         path: String,
     },
@@ -251,7 +265,22 @@ impl Store {
         if !is_ours {
             store.adopt()?;
         }
+        store.drop_index_point()?;
         Ok(store)
+    }
+
+    /// Forgets up to where the key index was on disk, if damage has cut the log before that: when the log
+    /// has got there again, the point would vouch for entries that it never saw. The index is made again.
+    fn drop_index_point(&mut self) -> Result<(), OpenError> {
+        let checkpoint = self.checkpoint.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let end = self.log.max_offset();
+        if !checkpoint.index.is_some_and(|point| !point.suspect && point.position > end) {
+            return Ok(());
+        }
+        *checkpoint = Checkpoint { index: None, index_msg_timestamp: 0, ..*checkpoint };
+        let path = self.config.checkpoint();
+        let written = self.disk.write_atomic(&path, &checkpoint.encode());
+        written.map_err(|e| io_error(&path, e))
     }
 
     /// Makes the checkpoint ours, so that the next start need not begin as early as this one.
@@ -322,6 +351,26 @@ impl Store {
         self.queues.view(topic, queue)
     }
 
+    /// Lets a queue that has no owner begin at `min` and at the log's beginning, whichever is later, and
+    /// removes the files before; where it begins then. `None` if it has an owner, who has to do that
+    /// itself and to say so by [`queue_was_trimmed`](Self::queue_was_trimmed), or no files.
+    ///
+    /// # Errors
+    /// If its files cannot be read or removed.
+    pub fn trim_queue(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        min: QueueOffset,
+    ) -> Result<Option<QueueOffset>, QueueError> {
+        self.queues.trim(topic, queue, min)
+    }
+
+    /// The owner of a queue has let it begin later than the log has it.
+    pub fn queue_was_trimmed(&self) {
+        self.queues.was_trimmed();
+    }
+
     /// The topic and its queues have been deleted.
     pub fn forget_queues(&self, topic: &str) {
         self.queues.forget(topic);
@@ -370,7 +419,19 @@ impl Store {
             dispatched: Some(dispatched),
             ..*checkpoint
         };
+        self.write_changed_ends(dispatched.end)?;
         self.write(&mut checkpoint, next)
+    }
+
+    /// Writes the file of ends again if it says what is not true any more.
+    fn write_changed_ends(&self, log_end: PhysicalOffset) -> Result<(), CloseError> {
+        let Some(table) = self.queues.changed_table() else { return Ok(()) };
+        let path = ends::path(&self.config.root);
+        let written = self.disk.write_atomic(&path, &ends::encode(&table, log_end));
+        written.map_err(|e| {
+            self.queues.keep_stale();
+            close_error(&path, e)
+        })
     }
 
     fn write(&self, checkpoint: &mut Checkpoint, next: Checkpoint) -> Result<(), CloseError> {
@@ -418,7 +479,7 @@ impl Store {
             return Err(CloseError::Undispatched { dispatched, end });
         }
         let ends = ends::path(&self.config.root);
-        let table = ends::encode(&self.queues.ends_table(), (self.log.min_offset(), end));
+        let table = ends::encode(&self.queues.ends_table(), end);
         self.disk.write_atomic(&ends, &table).map_err(|e| close_error(&ends, e))?;
         let abort = self.config.abort();
         let removed = self.disk.remove(&abort).and_then(|()| self.disk.sync_dir(&self.config.root));

@@ -24,7 +24,10 @@ use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -39,10 +42,11 @@ use crate::{
     commit_log::CommitLog,
     consume_queue::{
         ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, QueueError, files::QueueFiles,
+        trim_unopened,
     },
     disk::Disk,
     dispatch::DelayLevels,
-    offset::{PhysicalOffset, QueueId},
+    offset::{PhysicalOffset, QueueId, QueueOffset},
 };
 
 /// Queues are parted into so many stripes, by topic.
@@ -81,13 +85,21 @@ pub(super) struct QueueSet {
     log: CommitLog,
     cut: Cut,
     stripes: [Mutex<Stripe>; STRIPES],
+    /// Whether the file of ends says what is not true any more.
+    is_table_stale: AtomicBool,
 }
 
 type Stripe = BTreeMap<Arc<str>, BTreeMap<u32, State>>;
 
-enum State {
-    /// Not used in this life; what an earlier one wrote down.
-    Untouched(Option<Ends>),
+struct State {
+    /// What was written down of it last.
+    known: Option<Ends>,
+    now: Now,
+}
+
+enum Now {
+    /// Not used in this life.
+    Untouched,
     /// Its ends have been found.
     Settled(Ends),
     /// In use.
@@ -183,14 +195,15 @@ impl QueueSet {
             log,
             cut,
             stripes,
+            is_table_stale: AtomicBool::new(false),
         };
         for (name, ends) in ends {
-            set.enter(&name, State::Untouched(Some(ends)));
+            set.enter(&name, State { known: Some(ends), now: Now::Untouched });
         }
         for name in &found.names {
             let mut stripe = set.stripe(&name.topic);
             let topic = stripe.entry(name.topic.clone()).or_default();
-            topic.entry(name.queue.0).or_insert(State::Untouched(None));
+            topic.entry(name.queue.0).or_insert(State::UNKNOWN);
         }
         set
     }
@@ -240,7 +253,7 @@ impl QueueSet {
         self.settled(&mut stripe, topic, queue)?;
         let opened = self.open_files(topic, queue)?;
         if let Some(state) = stripe.get_mut(topic).and_then(|queues| queues.get_mut(&queue.0)) {
-            *state = State::Open(opened.view());
+            state.now = Now::Open(opened.view());
         }
         Ok(opened)
     }
@@ -249,8 +262,8 @@ impl QueueSet {
     pub(super) fn view(&self, topic: &str, queue: QueueId) -> Result<ConsumeQueueView, QueueError> {
         let mut stripe = self.stripe(topic);
         self.settled(&mut stripe, topic, queue)?;
-        match stripe.get(topic).and_then(|queues| queues.get(&queue.0)) {
-            Some(State::Open(view)) => Ok(view.clone()),
+        match stripe.get(topic).and_then(|queues| queues.get(&queue.0)).map(|state| &state.now) {
+            Some(Now::Open(view)) => Ok(view.clone()),
             _ => self.open_files(topic, queue).map(|opened| opened.view()),
         }
     }
@@ -262,7 +275,9 @@ impl QueueSet {
 
     /// Drops what is known of a topic's queues: they have been deleted.
     pub(super) fn forget(&self, topic: &str) {
-        self.stripe(topic).remove(topic);
+        if self.stripe(topic).remove(topic).is_some() {
+            self.is_table_stale.store(true, Ordering::Release);
+        }
     }
 
     /// Settles the queues of the topics that `is_wanted` wants, if they are few, and builds again those
@@ -273,6 +288,7 @@ impl QueueSet {
     ) -> Result<Vec<QueueName>, QueueError> {
         let mut names = self.names();
         names.retain(|name| is_wanted(&name.topic));
+        self.forget_ends(|topic| !is_wanted(topic));
         let looks_at = if names.len() <= self.settled_at_start_max {
             names
         } else {
@@ -291,10 +307,22 @@ impl QueueSet {
         Ok(names)
     }
 
+    /// What was written down of topics that are gone says nothing about later ones of their names.
+    fn forget_ends(&self, is_gone: impl Fn(&str) -> bool) {
+        for stripe in &self.stripes {
+            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            for (_, queues) in stripe.iter_mut().filter(|(topic, _)| is_gone(topic)) {
+                queues.values_mut().for_each(|state| state.known = None);
+                self.is_table_stale.store(true, Ordering::Release);
+            }
+        }
+    }
+
     fn has_lost_its_folder(&self, name: &QueueName) -> bool {
         let stripe = self.stripe(&name.topic);
         let state = stripe.get(&name.topic).and_then(|queues| queues.get(&name.queue.0));
-        let had = matches!(state, Some(State::Untouched(Some(ends))) if ends.max.0 > 0);
+        let known = state.and_then(|state| state.known);
+        let had = known.is_some_and(|known| known.max.0 > 0);
         let dir = self.config.queue_dir(&name.topic, name.queue);
         // Only of queues that had something is asked: those that were never written have no folder.
         had && self.disk.list(&dir).is_ok_and(|files| files.is_empty())
@@ -326,21 +354,22 @@ impl QueueSet {
         topic: &str,
         queue: QueueId,
     ) -> Result<Result<Ends, Ends>, QueueError> {
-        let old = match stripe.get(topic).and_then(|queues| queues.get(&queue.0)) {
-            Some(State::Open(view)) => {
+        let state = stripe.get(topic).and_then(|queues| queues.get(&queue.0));
+        let old = state.and_then(|state| state.known);
+        match state.map(|state| &state.now) {
+            Some(Now::Open(view)) => {
                 let (min, max) = (view.min_offset(), view.max_offset());
                 return Ok(Ok(Ends { min, max, log_min: self.log.min_offset() }));
             }
-            Some(State::Settled(ends)) => return Ok(Ok(*ends)),
-            Some(State::Untouched(old)) => *old,
-            None => None,
-        };
+            Some(Now::Settled(ends)) => return Ok(Ok(*ends)),
+            Some(Now::Untouched) | None => {}
+        }
         let name = QueueName { topic: topic.into(), queue };
         let ends = self.cut(&name)?;
         if let Some(old) = old.filter(|old| ends.max < old.max || self.begins_late(&ends, old)) {
             return Ok(Err(old));
         }
-        stripe.entry(name.topic).or_default().insert(queue.0, State::Settled(ends));
+        set_now(stripe, &name, Now::Settled(ends));
         Ok(Ok(ends))
     }
 
@@ -397,8 +426,7 @@ impl QueueSet {
 
     fn settle_rebuilt(&self, stripe: &mut Stripe, name: &QueueName) -> Result<Ends, QueueError> {
         let ends = self.cut(name)?;
-        let queues = stripe.entry(name.topic.clone()).or_default();
-        queues.insert(name.queue.0, State::Settled(ends));
+        set_now(stripe, name, Now::Settled(ends));
         Ok(ends)
     }
 
@@ -417,14 +445,48 @@ impl QueueSet {
         Ok(())
     }
 
-    /// What the next life shall know of the queues.
+    /// What the next life shall know of the queues, all of which are on disk up to their ends.
     pub(super) fn ends_table(&self) -> EndsTable {
-        let mut table = EndsTable::new();
         let log_min = self.log.min_offset();
+        self.table(|state| match &state.now {
+            Now::Untouched => state.known,
+            Now::Settled(ends) => Some(*ends),
+            Now::Open(view) => {
+                Some(Ends { min: view.min_offset(), max: view.max_offset(), log_min })
+            }
+        })
+    }
+
+    /// The table as it has to be written again while queues are at work, if it has to be: without
+    /// topics that were deleted, and with the beginnings of queues that were trimmed. A failed write is
+    /// to be told by [`keep_stale`](Self::keep_stale).
+    pub(super) fn changed_table(&self) -> Option<EndsTable> {
+        if !self.is_table_stale.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let log_min = self.log.min_offset();
+        Some(self.table(|state| {
+            let known = state.known?;
+            let min = match &state.now {
+                Now::Untouched => return Some(known),
+                Now::Settled(ends) => ends.min,
+                Now::Open(view) => view.min_offset(),
+            };
+            Some(Ends { min: min.max(known.min), max: known.max, log_min })
+        }))
+    }
+
+    /// The table has to be written again after all.
+    pub(super) fn keep_stale(&self) {
+        self.is_table_stale.store(true, Ordering::Release);
+    }
+
+    fn table(&self, ends: impl Fn(&State) -> Option<Ends>) -> EndsTable {
+        let mut table = EndsTable::new();
         for stripe in &self.stripes {
             for (topic, queues) in stripe.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 for (id, state) in queues {
-                    if let Some(ends) = state.known(log_min) {
+                    if let Some(ends) = ends(state) {
                         let name = QueueName { topic: topic.clone(), queue: QueueId(*id) };
                         table.push((name, ends));
                     }
@@ -433,23 +495,47 @@ impl QueueSet {
         }
         table
     }
+
+    /// Lets a queue that has no owner begin at `min` and at the log's beginning, whichever is later:
+    /// where it begins then; `None` if it has an owner, who has to do it, or no files.
+    pub(super) fn trim(
+        &self,
+        topic: &str,
+        queue: QueueId,
+        min: QueueOffset,
+    ) -> Result<Option<QueueOffset>, QueueError> {
+        let mut stripe = self.stripe(topic);
+        self.settled(&mut stripe, topic, queue)?;
+        let state = stripe.get_mut(topic).and_then(|queues| queues.get_mut(&queue.0));
+        let Some(State { now: Now::Settled(ends), .. }) = state else { return Ok(None) };
+        let from = (self.log.min_offset(), min.max(ends.min));
+        let begin = trim_unopened(&*self.disk, &self.config, (topic, queue), from)?;
+        if let Some(begin) = begin {
+            ends.min = begin;
+            self.is_table_stale.store(true, Ordering::Release);
+        }
+        Ok(begin)
+    }
+
+    /// A queue's owner has let it begin later.
+    pub(super) fn was_trimmed(&self) {
+        self.is_table_stale.store(true, Ordering::Release);
+    }
+}
+
+/// Enters what is true of a queue now.
+fn set_now(stripe: &mut Stripe, name: &QueueName, now: Now) {
+    let queues = stripe.entry(name.topic.clone()).or_default();
+    queues.entry(name.queue.0).or_insert(State::UNKNOWN).now = now;
 }
 
 impl State {
-    fn dirty(&self) -> Option<&ConsumeQueueView> {
-        match self {
-            Self::Open(view) if view.is_dirty() => Some(view),
-            _ => None,
-        }
-    }
+    const UNKNOWN: Self = Self { known: None, now: Now::Untouched };
 
-    fn known(&self, log_min: PhysicalOffset) -> Option<Ends> {
-        match self {
-            Self::Untouched(ends) => *ends,
-            Self::Settled(ends) => Some(*ends),
-            Self::Open(view) => {
-                Some(Ends { min: view.min_offset(), max: view.max_offset(), log_min })
-            }
+    fn dirty(&self) -> Option<&ConsumeQueueView> {
+        match &self.now {
+            Now::Open(view) if view.is_dirty() => Some(view),
+            _ => None,
         }
     }
 }

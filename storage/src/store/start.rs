@@ -22,37 +22,37 @@
 use crate::{checkpoint::Checkpoint, offset::PhysicalOffset};
 
 /// What there is to decide by.
-pub(super) struct Evidence<'a> {
+pub(crate) struct Evidence<'a> {
     /// Whether the file `abort` is absent.
-    pub(super) stopped_in_order: bool,
+    pub(crate) stopped_in_order: bool,
     /// The checkpoint, or one that says nothing.
-    pub(super) checkpoint: &'a Checkpoint,
+    pub(crate) checkpoint: &'a Checkpoint,
     /// What it says of the dispatching, if it is ours and the log confirms it.
-    pub(super) dispatched: Option<PhysicalOffset>,
+    pub(crate) dispatched: Option<PhysicalOffset>,
     /// Where the log's files start, in order.
-    pub(super) files: &'a [PhysicalOffset],
+    pub(crate) files: &'a [PhysicalOffset],
     /// Where they end.
-    pub(super) files_end: PhysicalOffset,
+    pub(crate) files_end: PhysicalOffset,
 }
 
 /// The decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// From where the log is checked, and from where queues are brought up to date.
-    pub(super) from: PhysicalOffset,
+    pub(crate) from: PhysicalOffset,
     /// Whether queues lose what they have of the log from there on.
-    pub(super) rebuilds: bool,
+    pub(crate) rebuilds: bool,
     /// Whether behind the ends of log and queues there may be something else than zeros.
-    pub(super) sweeps: bool,
+    pub(crate) sweeps: bool,
     /// If damage in the log that has sound records behind it, in a later file, is passed over: the time
     /// until which stored records have certainly been flushed.
-    pub(super) passes_over: Option<i64>,
+    pub(crate) passes_over: Option<i64>,
 }
 
 /// See the module's text. What takes reading is asked only if need be: `first_time` for the store time
 /// of the record at a file's start, if there is one, and `indexed` for the end of the newest record that
 /// a queue has.
-pub(super) fn decide<E>(
+pub(crate) fn decide<E>(
     evidence: &Evidence<'_>,
     first_time: impl Fn(PhysicalOffset) -> Option<i64>,
     indexed: impl FnOnce() -> Result<Option<PhysicalOffset>, E>,

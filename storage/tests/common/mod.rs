@@ -2,7 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use gantry_codec::{Record, properties, record};
 use gantry_storage::{
@@ -32,6 +36,8 @@ pub struct Broker {
     pub reader: DispatchReader,
     pub queues: BTreeMap<(String, u32), ConsumeQueue>,
     pub next_offsets: BTreeMap<(String, u32), u64>,
+    /// Topics that were deleted and not written since.
+    pub deleted: BTreeSet<String>,
     pub now: i64,
 }
 
@@ -41,16 +47,27 @@ impl Broker {
     }
 
     pub fn try_open(disk: impl Disk + Clone, config: StoreConfig) -> Result<Self, OpenError> {
+        Self::try_open_without(disk, config, BTreeSet::new())
+    }
+
+    /// Opens a store of which the table of topics says that some were deleted.
+    pub fn try_open_without(
+        disk: impl Disk + Clone,
+        config: StoreConfig,
+        deleted: BTreeSet<String>,
+    ) -> Result<Self, OpenError> {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let store = Store::open(config, disk.clone())?;
         let tail = store.log().tail().unwrap();
         let reader = DispatchReader::new(store.log().clone(), store.report().dispatch_from);
         let now = store.log().last_timestamp().max(1_000_000);
         let (queues, next_offsets) = (BTreeMap::new(), BTreeMap::new());
-        let mut broker = Self { disk, store, tail, reader, queues, next_offsets, now };
-        broker.store.verify_queues(|_| true)?;
+        let mut broker = Self { disk, store, tail, reader, queues, next_offsets, deleted, now };
+        broker.store.verify_queues(|topic| !broker.deleted.contains(topic))?;
         for found in broker.store.queue_names() {
-            broker.queue(&found.topic, found.queue.0);
+            if !broker.deleted.contains(&*found.topic) {
+                broker.queue(&found.topic, found.queue.0);
+            }
         }
         broker.dispatch();
         for ((topic, queue), index) in &broker.queues {
@@ -114,7 +131,23 @@ impl Broker {
             appended => appended?,
         };
         self.next_offsets.insert(key, next + 1);
+        if self.deleted.remove(topic) {
+            // What a crash may have left of its life before.
+            self.queue(topic, queue).delete().unwrap();
+        }
         Ok(appended.offset)
+    }
+
+    /// Deletes a topic of which everything was dispatched.
+    pub fn delete_topic(&mut self, topic: &str) {
+        let (deleted, kept) = std::mem::take(&mut self.queues)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|((of, _), _)| of == topic);
+        self.queues = kept;
+        deleted.into_values().for_each(|mut queue| queue.delete().unwrap());
+        self.store.forget_queues(topic);
+        self.next_offsets.retain(|(of, _), _| of != topic);
+        self.deleted.insert(topic.to_owned());
     }
 
     pub fn publish(&mut self) -> PhysicalOffset {
@@ -142,12 +175,17 @@ impl Broker {
             entries.push((entry.topic.to_owned(), entry.queue_id, entry.queue_offset, index));
         });
         assert!(read.is_ok(), "{read:?}");
+        entries.retain(|(topic, ..)| !self.deleted.contains(topic));
         for (topic, queue, offset, entry) in entries {
             let index = self.queue(&topic, queue);
-            let is_known = !index.max_offset().eq(&QueueOffset(0)) && offset < index.max_offset();
-            if !is_known {
-                index.append(offset, &[entry])?;
+            if entry.offset < index.max_physical() {
+                continue;
             }
+            if offset < index.max_offset() {
+                // A later life of a topic that was deleted and made again.
+                index.delete()?;
+            }
+            index.append(offset, &[entry])?;
         }
         Ok(())
     }

@@ -23,9 +23,9 @@ use std::{
 };
 
 use gantry_storage::{Clock, DiskFault, DiskOp, SystemClock};
-use run::{Trace, run};
+use run::{Met, Trace, run};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect(name))
@@ -52,33 +52,32 @@ fn nothing_acknowledged_is_lost() {
         let runs = (first..).take_while(is_time).map(run_seed).count();
         eprintln!("{runs} runs from seed {first} on");
     } else {
-        (0..number("GANTRY_CRASH_SEEDS").unwrap_or(SEEDS)).for_each(|seed| drop(run_seed(seed)));
+        let seeds = number("GANTRY_CRASH_SEEDS").unwrap_or(SEEDS);
+        let met: Vec<_> = (0..seeds).flat_map(|seed| run_seed(seed).faults).collect();
+        if seeds >= SEEDS {
+            check_moments(&met);
+        }
+    }
+}
+
+/// The runs are worth something only if the power goes, and errors come, at every kind of moment.
+fn check_moments(met: &[Met]) {
+    use DiskOp::*;
+    for op in [Create, Reserve, Read, Write, Sync, Rename, SyncDir, Step] {
+        assert!(met.contains(&(op, DiskFault::PowerLoss, false)), "{op:?}");
+    }
+    for op in [Map, Clear, List, Read, Write, Sync, Rename, SyncDir, Lock] {
+        assert!(met.contains(&(op, DiskFault::PowerLoss, true)), "{op:?} in recovery");
+    }
+    for op in [Create, Sync, Write, Rename, SyncDir] {
+        assert!(met.contains(&(op, DiskFault::Io, false)), "{op:?} with an error");
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let digests = || (0..20).map(|seed| run_seed(seed).digest()).collect::<Vec<_>>();
+    let digests = || (0..10).map(|seed| run_seed(seed).digest()).collect::<Vec<_>>();
     let first = digests();
     assert_eq!(first, digests());
-    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 20, "seeds differ");
-}
-
-/// The runs are worth something only if faults fall everywhere.
-#[test]
-fn faults_fall_on_every_kind_of_moment() {
-    let met: BTreeSet<_> = (0..200)
-        .flat_map(|seed| run_seed(seed).faults)
-        .map(|(op, fault, in_recovery)| (op, format!("{fault:?}"), in_recovery))
-        .collect();
-    use DiskOp::*;
-    for op in [Create, Reserve, Read, Write, Sync, Rename, SyncDir, Step] {
-        assert!(met.contains(&(op, format!("{:?}", DiskFault::PowerLoss), false)), "{op:?}");
-    }
-    for op in [Map, Clear, List, Read, Write, Sync, Rename, SyncDir] {
-        assert!(met.contains(&(op, format!("{:?}", DiskFault::PowerLoss), true)), "{op:?}");
-    }
-    for op in [Create, Sync, Write] {
-        assert!(met.contains(&(op, format!("{:?}", DiskFault::Io), false)), "{op:?}");
-    }
+    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 10, "seeds differ");
 }

@@ -8,7 +8,7 @@
 use gantry_codec::Record;
 use gantry_storage::{Disk, DispatchReader, JsonFile, MemDisk, PhysicalOffset, QueueOffset};
 
-use super::rig::{QUEUES, Rig, Table};
+use super::rig::{QUEUES, Rig, Table, topic};
 
 /// A record that was appended.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub struct Written {
     pub offset: PhysicalOffset,
     /// All its bytes.
     pub bytes: Vec<u8>,
+    /// Whether it is found by its key.
+    pub is_keyed: bool,
     /// Whether a bit of its body was flipped on the disk.
     pub is_damaged: bool,
 }
@@ -121,6 +123,20 @@ impl Oracle {
                 let record = Record::decode(&written.bytes).expect("a record");
                 assert_eq!(record.queue_offset as usize, at, "queue {queue}");
             }
+        }
+    }
+
+    /// Of what is indexed, the index finds what has the key, and nothing else.
+    pub fn check_index(&self, rig: &Rig) {
+        for of in [0, QUEUES - 1].map(topic) {
+            let (found, indexed) = rig.find(of);
+            let written = self.written[..self.published].iter();
+            let written = written.filter(|w| w.is_keyed && topic(w.queue) == of);
+            let want = written.filter(|w| w.offset < indexed && !w.is_damaged);
+            let missing: Vec<_> = want.filter(|w| !found.contains(&w.offset)).collect();
+            assert!(missing.is_empty(), "{of}: not found by key: {:?}", missing[0].offset);
+            let is_keyed = |offset| self.written.iter().any(|w| w.offset == offset && w.is_keyed);
+            assert!(found.into_iter().all(is_keyed), "{of}: found and has no key");
         }
     }
 

@@ -1,13 +1,14 @@
 //! A broker on one thread that may be stopped anywhere: what the actors do, with every error handed on.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use gantry_storage::{
-    AppendError, ConsumeQueue, Disk, DispatchMark, DispatchReader, IndexEntry, LogFlusher, LogTail,
-    MemDisk, QueueId, QueueOffset, Store, StoreConfig, allocate_segment,
+    AppendError, ConsumeQueue, Disk, DispatchMark, DispatchReader, Index, IndexConfig, IndexEntry,
+    IndexLayout, IndexWriter, KeyQuery, LogFlusher, LogTail, ManualClock, MemDisk, PhysicalOffset,
+    QueryKey, QueueId, QueueOffset, Store, StoreConfig, allocate_segment, find_by_key,
 };
 
 use super::{
@@ -20,6 +21,13 @@ pub const QUEUES: u32 = 4;
 pub fn topic(queue: u32) -> &'static str {
     if queue < 2 { "orders" } else { "%RETRY%billing" }
 }
+
+/// Properties with a key.
+pub const KEYED: &str = "KEYS\u{1}invoice\u{2}";
+/// Few entries, so that there are many files.
+const INDEX: IndexLayout = IndexLayout { hash_slots: 3, entries: 8 };
+/// What files of the index are named by, ms.
+const NOW: i64 = 1_795_602_030_000;
 
 pub type Table = BTreeMap<String, u64>;
 /// What a step that failed says.
@@ -35,6 +43,8 @@ pub struct Rig {
     queues: BTreeMap<u32, ConsumeQueue>,
     /// Entries that were read and could not be written yet.
     pending: VecDeque<(u32, QueueOffset, IndexEntry)>,
+    pub index: Index,
+    keys: IndexWriter,
     /// How far the queues have everything.
     mark: DispatchMark,
     now: i64,
@@ -55,8 +65,14 @@ impl Rig {
         let mark = reader.mark();
         let now = store.log().last_timestamp().max(1_000_000);
         store.verify_queues(|_| true).map_err(text)?;
+        let config = IndexConfig { dir: store.config().index_dir(), layout: INDEX };
+        let (index, clock) = (Index::new(config), Arc::new(ManualClock::new(NOW)));
+        let (shared, evidence) = (Arc::new(disk.clone()), store.index_evidence());
+        let keys = IndexWriter::open(&index, shared, clock, store.log(), &evidence);
+        let keys = keys.map_err(text)?.0;
         let (disk, queues, pending) = (disk.clone(), BTreeMap::new(), VecDeque::new());
-        let mut rig = Self { disk, store, tail, flusher, reader, queues, pending, mark, now };
+        let mut rig =
+            Self { disk, store, tail, flusher, reader, queues, pending, index, keys, mark, now };
         for queue in 0..QUEUES {
             rig.open_queue(queue)?;
         }
@@ -101,7 +117,8 @@ impl Rig {
         let offset = appended.map_err(text)?.offset;
         let mut bytes = vec![0; record.encoded_len()];
         record.write_to(&mut bytes);
-        oracle.written.push(Written { queue, offset, bytes, is_damaged: false });
+        let is_keyed = properties == KEYED;
+        oracle.written.push(Written { queue, offset, bytes, is_keyed, is_damaged: false });
         Ok(())
     }
 
@@ -121,11 +138,12 @@ impl Rig {
 
     /// The appender dies and is made again.
     pub fn new_tail(self, oracle: &mut Oracle) -> Self {
-        let Self { disk, store, tail, flusher, reader, queues, pending, mark, now } = self;
+        let Self { disk, store, tail, flusher, reader, queues, pending, index, keys, mark, now } =
+            self;
         drop(tail);
         let tail = store.log().tail().expect("the one before is gone");
         oracle.written.truncate(oracle.published);
-        Self { disk, store, tail, flusher, reader, queues, pending, mark, now }
+        Self { disk, store, tail, flusher, reader, queues, pending, index, keys, mark, now }
     }
 
     pub fn flush(&mut self, oracle: &mut Oracle) -> Result<(), Failure> {
@@ -152,6 +170,32 @@ impl Rig {
         }
         self.mark = self.reader.mark();
         Ok(())
+    }
+
+    /// Brings the key index up to date.
+    pub fn index_keys(&mut self) -> Result<(), Failure> {
+        let end = self.store.log().max_offset();
+        while self.keys.position() < end {
+            self.keys.advance(end, 100).map_err(text)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the key index to the disk, and writes that down; all of it for an orderly stop.
+    pub fn flush_index(&mut self, all: bool) -> Result<(), Failure> {
+        let point = if all { self.keys.flush_all() } else { self.keys.flush() };
+        let point = point.map_err(text)?;
+        self.store.checkpoint_index(point).map_err(text)
+    }
+
+    /// Where the messages of a topic with the key are, of those that are indexed.
+    pub fn find(&self, topic: &str) -> (BTreeSet<PhysicalOffset>, PhysicalOffset) {
+        let (messages_max, bytes_max) = (usize::MAX, u64::MAX);
+        let (key, begin, end) = (QueryKey::Key("invoice"), 0, i64::MAX);
+        let query = KeyQuery { topic, key, begin, end, messages_max, bytes_max };
+        let found = find_by_key(&self.index, self.store.log(), &query);
+        let offsets = found.iter().map(|record| PhysicalOffset(record.offset()));
+        (offsets.collect(), self.keys.position())
     }
 
     pub fn flush_queues(&mut self) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use gantry_storage::{AppendError, DiskFault, DiskOp, FaultPlan, MemDisk, StoreCo
 use super::{
     dice::Dice,
     oracle::{Oracle, json_file, table},
-    rig::{Failure, QUEUES, Rig},
+    rig::{Failure, KEYED, QUEUES, Rig},
 };
 
 /// Where the body of a record starts, of addresses that are IPv4.
@@ -27,9 +27,12 @@ enum End {
 pub struct Trace {
     /// What was done, a line each.
     pub steps: String,
-    /// The faults that came about; `true` during recovery.
-    pub faults: Vec<(DiskOp, DiskFault, bool)>,
+    /// The faults that came about.
+    pub faults: Vec<Met>,
 }
+
+/// The operation, what happened to it, and whether that was during recovery.
+pub type Met = (DiskOp, DiskFault, bool);
 
 impl Trace {
     fn step(&mut self, what: &str, result: &Result<(), Failure>) {
@@ -110,6 +113,9 @@ impl Run<'_> {
                     self.trace.note(&format!("open: {}", rig.store.report()));
                     self.oracle.reopened(&mut rig, least);
                     self.oracle.check_saves(&self.disk);
+                    let indexed = rig.index_keys();
+                    assert!(indexed.is_ok(), "the index does not catch up: {indexed:?}");
+                    self.oracle.check_index(&rig);
                     return rig;
                 }
                 Err(why) => {
@@ -160,12 +166,17 @@ impl Run<'_> {
             let dispatched = rig.dispatch();
             assert!(dispatched.is_ok(), "queues do not catch up: {dispatched:?}");
             self.oracle.check(&mut rig);
+            let indexed = rig.index_keys();
+            assert!(indexed.is_ok(), "the index does not catch up: {indexed:?}");
+            self.oracle.check_index(&rig);
         }
         if end == End::Stopped {
             rig.publish(&mut self.oracle);
             let stopped = rig
                 .dispatch()
                 .and_then(|()| rig.checkpoint(&mut self.oracle))
+                .and_then(|()| rig.index_keys())
+                .and_then(|()| rig.flush_index(true))
                 .and_then(|()| rig.store.close().map_err(|e| e.to_string()));
             self.trace.step("stop", &stopped);
             assert!(met || stopped.is_ok(), "it does not stop: {stopped:?}");
@@ -195,7 +206,7 @@ impl Run<'_> {
             return least;
         }
         let start = written.offset.0 - written.offset.0 % self.config.log.segment_bytes;
-        let path = self.config.log.dir.join(format!("{start:020}"));
+        let path = self.config.log.dirs[0].join(format!("{start:020}"));
         let at = BODY_AT + self.dice.below(body);
         let flipped = [written.bytes[at as usize] ^ 1 << self.dice.below(8)];
         self.disk
@@ -243,9 +254,11 @@ impl Run<'_> {
                 at.publish(&mut self.oracle);
                 ("publish", Ok(()))
             }
-            24..28 => ("dispatch", at.dispatch()),
+            24..26 => ("dispatch", at.dispatch()),
+            26..28 => ("index", at.index_keys()),
             28..31 => ("flush", self.flush(&mut at)),
-            31..32 => ("flush queues", at.flush_queues()),
+            31..32 if self.dice.one_in(2) => ("flush queues", at.flush_queues()),
+            31..32 => ("flush index", at.flush_index(false)),
             32..34 => ("checkpoint", at.checkpoint(&mut self.oracle)),
             34..38 => ("save", self.save()),
             38..39 => {
@@ -275,7 +288,8 @@ impl Run<'_> {
             self.oracle.number += 1;
             let fill = self.oracle.number as u8 | 1;
             let body = vec![fill; len as usize];
-            let properties = self.dice.pick(&["", "", "TAGS\u{1}a\u{2}", LONG_PROPERTIES]);
+            let properties =
+                self.dice.pick(&["", KEYED, KEYED, "TAGS\u{1}a\u{2}", LONG_PROPERTIES]);
             let had = self.oracle.written.len();
             let appended = rig.append(&mut self.oracle, queue, &body, properties);
             if rig.store.log().is_poisoned() {

@@ -43,6 +43,21 @@ fn keys_with_one_hash_are_told_apart_by_the_messages() {
 }
 
 #[test]
+fn topics_with_one_hash_are_told_apart_by_the_messages() {
+    let mut world = World::open(&MemDisk::new());
+    let sent = ["Aa", "BB"].map(|topic| world.send(topic, Keys::words("k")).0);
+    world.index();
+    for (topic, at) in ["Aa", "BB"].into_iter().zip(sent) {
+        let (begin, end) = (0, i64::MAX);
+        let (messages_max, bytes_max) = (10, u64::MAX);
+        let query =
+            KeyQuery { topic, key: QueryKey::Key("k"), begin, end, messages_max, bytes_max };
+        let found = find_by_key(&world.index, world.store.log(), &query);
+        assert_eq!(found.iter().map(|record| record.offset()).collect::<Vec<_>>(), [at], "{topic}");
+    }
+}
+
+#[test]
 fn one_key_twice_is_one_message() {
     let mut world = World::open(&MemDisk::new());
     let at = world.send("t", Keys { unique: "k", words: "k k", ..Keys::default() }).0;
@@ -227,7 +242,7 @@ fn readers_see_whole_chains_while_the_writer_writes() {
         let (index, log, indexed) =
             (world.index.clone(), world.store.log().clone(), indexed.clone());
         let all: Vec<u64> = sent.iter().copied().step_by(2).collect();
-        thread::spawn(move || {
+        let watch = move || {
             loop {
                 let least = indexed.load(Ordering::Acquire).div_ceil(2);
                 let query = KeyQuery {
@@ -246,7 +261,8 @@ fn readers_see_whole_chains_while_the_writer_writes() {
                     return;
                 }
             }
-        })
+        };
+        thread::Builder::new().name("reader".into()).spawn(watch).unwrap()
     };
     for n in 1..=MESSAGES {
         world.writer.advance(PhysicalOffset(u64::MAX), 1).unwrap();

@@ -1,9 +1,9 @@
 //! The index against a plain vector of (key, time, place): any sequence of work, stops, kills and losses
-//! of power.
+//! of power, on a disk that is full at times and fails to sync.
 
 use std::{hash::BuildHasher, path::Path};
 
-use gantry_storage::{MemDisk, QueryKey};
+use gantry_storage::{AdvanceError, IndexError, MemDisk, QueryKey};
 use proptest::prelude::*;
 
 use crate::world::{Keys, World};
@@ -16,8 +16,12 @@ enum Step {
     Burst { key: u8, messages: usize },
     /// Index so many records.
     Advance(usize),
+    /// Index so many records while the disk has no more room than this.
+    AdvanceOnFullDisk { records: usize, bytes: u64 },
     /// Make it durable.
     Flush,
+    /// Try to, and fail.
+    FailToFlush,
     /// The broker ends in some way and is started again.
     Restart(End),
 }
@@ -37,7 +41,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(keys, ms)| Step::Send { keys, ms }),
         2 => (0..6u8, 0..20usize).prop_map(|(key, messages)| Step::Burst { key, messages }),
         6 => (0..12usize).prop_map(Step::Advance),
+        2 => (0..40usize, 0..600u64)
+            .prop_map(|(records, bytes)| Step::AdvanceOnFullDisk { records, bytes }),
         3 => Just(Step::Flush),
+        1 => Just(Step::FailToFlush),
         2 => end.prop_map(Step::Restart),
     ]
 }
@@ -64,9 +71,24 @@ impl Model {
                 let end = world.store.log().max_offset();
                 world.writer.advance(end, records).unwrap();
             }
-            Step::Flush => {
-                let point = world.writer.flush().unwrap();
-                world.store.checkpoint_index(point).unwrap();
+            Step::AdvanceOnFullDisk { records, bytes } => {
+                let end = world.store.log().max_offset();
+                world.disk.set_free_bytes(Some(bytes));
+                let went = world.writer.advance(end, records);
+                world.disk.set_free_bytes(None);
+                assert!(!matches!(went, Err(AdvanceError::Record(_))), "{went:?}");
+            }
+            Step::Flush => match world.writer.flush() {
+                Ok(point) => world.store.checkpoint_index(point).unwrap(),
+                Err(e) => assert!(matches!(e, IndexError::Suspect), "{e}"),
+            },
+            Step::FailToFlush => {
+                world.disk.fail_syncs(true);
+                let flushed = world.writer.flush();
+                world.disk.fail_syncs(false);
+                if flushed.is_err() {
+                    world.store.checkpoint_index(world.writer.durable()).unwrap();
+                }
             }
             Step::Restart(end) => self.restart(&end),
         }

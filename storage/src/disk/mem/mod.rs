@@ -29,13 +29,16 @@ use self::{
     names::{Entry, Names},
     state::State,
 };
-use super::{Disk, StoreLock, folder};
+use super::{Disk, Space, StoreLock, folder};
 use crate::{clock::ManualClock, segment::Segment};
 
 /// The unit in which the system writes mapped files back.
 const PAGE_BYTES: u64 = 4096;
 /// The unit that a disk writes whole or not at all.
 const SECTOR_BYTES: u64 = 512;
+
+/// Room of a disk of which nothing else was said.
+const TOTAL_BYTES: u64 = 1 << 40;
 
 /// See the module's text. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -50,6 +53,21 @@ impl MemDisk {
     /// Gives the disk this much room from now on; what needs more fails.
     pub fn set_free_bytes(&self, free: Option<u64>) {
         self.state().free_bytes = free;
+    }
+
+    /// What [`Disk::space`] tells of `dir` and all below it from now on; a folder within may be told of
+    /// apart. `None` tells what [`set_free_bytes`](Self::set_free_bytes) left of 1 TiB again.
+    pub fn set_space(&self, dir: &Path, space: Option<Space>) {
+        let spaces = &mut self.state().spaces;
+        match space {
+            Some(space) => spaces.insert(dir.to_owned(), space),
+            None => spaces.remove(dir),
+        };
+    }
+
+    /// What [`Disk::modified_ms`] tells of a file from now on; it is 0 until then.
+    pub fn set_modified_ms(&self, path: &Path, ms: i64) {
+        self.state().modified.insert(path.to_owned(), ms);
     }
 
     /// Makes every sync fail, or work again.
@@ -371,6 +389,23 @@ impl Disk for MemDisk {
             names.sync(dir, drawn_names(&mut faults.dice, *keeps_order));
         };
         self.run(DiskOp::SyncDir, whole, part)
+    }
+
+    // These two change nothing, so that no plan counts them.
+
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        let state = self.state();
+        if let Some(told) = dir.ancestors().find_map(|dir| state.spaces.get(dir)) {
+            return Ok(*told);
+        }
+        let free = state.free_bytes.unwrap_or(TOTAL_BYTES).min(TOTAL_BYTES);
+        Ok(Space { total: TOTAL_BYTES, free, available: free })
+    }
+
+    fn modified_ms(&self, path: &Path) -> io::Result<i64> {
+        let state = self.state();
+        state.file(path)?;
+        Ok(state.modified.get(path).copied().unwrap_or(0))
     }
 
     fn lock(&self, path: &Path) -> io::Result<StoreLock> {

@@ -12,7 +12,10 @@ use super::{
     file::MemFile,
     names::{Entry, Names},
 };
-use crate::{clock::ManualClock, disk::folder};
+use crate::{
+    clock::ManualClock,
+    disk::{Space, folder},
+};
 
 /// The disk in memory.
 #[derive(Default)]
@@ -20,6 +23,10 @@ pub(super) struct State {
     pub(super) names: Names,
     pub(super) locked: BTreeSet<PathBuf>,
     pub(super) free_bytes: Option<u64>,
+    /// What is told of the room below a folder, if not the truth.
+    pub(super) spaces: BTreeMap<PathBuf, Space>,
+    /// When files were last changed, as far as anybody said.
+    pub(super) modified: BTreeMap<PathBuf, i64>,
     pub(super) fails_to_sync: bool,
     pub(super) keeps_order: bool,
     /// Is moved on by every sync.

@@ -296,3 +296,22 @@ fn a_killed_process_leaves_what_it_wrote_and_nothing_that_it_does_later() {
     assert_eq!(after.crash().read_at(path, 0, 6).unwrap(), [0; 6], "nothing of it was synced");
     assert!(after.lock(Path::new("/lock")).is_ok());
 }
+
+#[test]
+fn room_and_times_are_as_told() {
+    let disk = MemDisk::new();
+    let space = |dir: &str| disk.space(Path::new(dir)).unwrap();
+    assert_eq!(space("/a").used_percent(), Some(0));
+    disk.set_free_bytes(Some(TOTAL_BYTES / 4));
+    assert_eq!(space("/a").used_percent(), Some(75));
+    let full = Space { total: 10, free: 0, available: 0 };
+    disk.set_space(Path::new("/a"), Some(full));
+    assert_eq!((space("/a/b"), space("/c").used_percent()), (full, Some(75)));
+    disk.set_space(Path::new("/a"), None);
+    assert_eq!(space("/a/b").used_percent(), Some(75));
+    let path = Path::new("/a/file");
+    assert_eq!(disk.modified_ms(path).unwrap_err().kind(), io::ErrorKind::NotFound);
+    disk.write_atomic(path, b"x").unwrap();
+    disk.set_modified_ms(path, 7);
+    assert_eq!(disk.modified_ms(path).unwrap(), 7);
+}
