@@ -6,7 +6,7 @@
 //! | handle | owner | what it does |
 //! |---|---|---|
 //! | [`Store`] | the daemon | opens, recovers, closes |
-//! | [`LogTail`] | one appender | writes records straight into the mapped file, publishes them |
+//! | [`LogTail`] | one appender | appends records, writes and publishes them by the burst |
 //! | [`LogFlusher`] | one flusher | syncs |
 //! | [`CommitLog`] | everybody | reads what is published |
 //! | [`ConsumeQueue`] | one queue actor | writes the index of a queue |
@@ -23,7 +23,7 @@
 //! Everything reaches the disk through [`Disk`]; over a [`MemDisk`] the whole store runs without files
 //! and with every fault that a disk can have. `unsafe` is in `segment.rs` alone.
 //!
-//! A message's way: appended to the mapped file and published ([`LogTail`]); read by the dispatcher and
+//! A message's way: appended, written and published ([`LogTail`]); read by the dispatcher and
 //! indexed ([`DispatchReader`], [`ConsumeQueue`]); read by consumers ([`pull`]) as a slice of the same
 //! mapping. What a crash may take is the business of [`LogFlusher`], [`Store::checkpoint`] and recovery
 //! ([`Store::open`]).

@@ -15,6 +15,8 @@
 //!   out; within the process a file is mapped a second time only by the successor of an owner that is
 //!   gone, which begins to write no earlier than its predecessor's mark.
 //! * A file is not shortened while it is mapped: touching a page beyond the end raises SIGBUS.
+//! * What goes to a file by [`SegmentWriter::write`] goes through the file and not through the mapping,
+//!   to bytes behind the readable mark; the kernel keeps both views of a file the same.
 //! * Blocks are reserved before they are written, so that a full disk is an error of the reservation
 //!   and not a SIGBUS. A disk that fails under a page that has to be read still ends the process, as
 //!   with every mapped file.
@@ -26,8 +28,9 @@ use std::{
     fs::File,
     io,
     ops::Deref,
+    os::unix::fs::FileExt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -43,6 +46,8 @@ pub struct Segment {
     on_sync: OnSync,
     readable: AtomicU64,
     has_writer: AtomicBool,
+    /// The file, to be written by system calls, if that is how it is written and nobody is at it.
+    file: Mutex<Option<File>>,
 }
 
 /// How bytes get to the disk.
@@ -68,6 +73,18 @@ impl Segment {
         Ok(Self::new(start, Arc::new(Memory(map)), OnSync::File, readable))
     }
 
+    /// As [`map`](Self::map), for a segment that [`SegmentWriter::write`] writes by system calls: the file
+    /// stays open until the segment is full.
+    pub fn map_to_write(file: File, start: u64, len: u64, readable: u64) -> io::Result<Arc<Self>> {
+        let segment = Self::map(&file, start, len, readable)?;
+        segment.give_file(Some(file));
+        Ok(segment)
+    }
+
+    fn give_file(&self, file: Option<File>) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+    }
+
     /// A segment in memory; `on_sync` is given what is synced and where it lies.
     pub(crate) fn simulated(
         start: u64,
@@ -82,7 +99,7 @@ impl Segment {
         let len = memory.len();
         assert!(readable <= len, "readable beyond the segment's end");
         let (readable, has_writer) = (AtomicU64::new(readable), AtomicBool::new(false));
-        Arc::new(Self { start, len, memory, on_sync, readable, has_writer })
+        Arc::new(Self { start, len, memory, on_sync, readable, has_writer, file: Mutex::default() })
     }
 
     /// Offset of its first byte in the log or queue.
@@ -132,7 +149,10 @@ impl Segment {
     /// The right to write; `None` while somebody has it.
     pub fn writer(self: &Arc<Self>) -> Option<SegmentWriter> {
         let had_writer = self.has_writer.swap(true, Ordering::AcqRel);
-        (!had_writer).then(|| SegmentWriter { segment: self.clone() })
+        (!had_writer).then(|| {
+            let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+            SegmentWriter { segment: self.clone(), file }
+        })
     }
 
     /// The segment as words, which it is for good: `None` if it has readable bytes, which may not
@@ -180,6 +200,7 @@ impl fmt::Debug for Segment {
 #[derive(Debug)]
 pub struct SegmentWriter {
     segment: Arc<Segment>,
+    file: Option<File>,
 }
 
 impl SegmentWriter {
@@ -202,6 +223,27 @@ impl SegmentWriter {
         Some(unsafe { std::slice::from_raw_parts_mut(segment.memory.at(at), len as usize) })
     }
 
+    /// Writes `bytes` to `at`, by a system call if the segment is of a file that was mapped for that:
+    /// touching a page of a mapping for the first time, or again after a sync, costs the kernel far more
+    /// than taking a stretch of bytes, and has the writer wait for whatever the page is in use for. A
+    /// full or failing disk is an error here, and no signal.
+    ///
+    /// # Errors
+    /// If the system refuses, and then nobody knows how much was written; or if the place does not lie
+    /// between the readable mark and the segment's end.
+    pub fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            let end = at.checked_add(bytes.len() as u64);
+            if at < self.segment.readable() || end.is_none_or(|end| end > self.segment.len) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            return file.write_all_at(bytes, at);
+        }
+        let out = self.bytes(at, bytes.len() as u64).ok_or(io::ErrorKind::InvalidInput)?;
+        out.copy_from_slice(bytes);
+        Ok(())
+    }
+
     /// Lets everybody read the bytes before `end`.
     ///
     /// # Panics
@@ -216,6 +258,10 @@ impl SegmentWriter {
 
 impl Drop for SegmentWriter {
     fn drop(&mut self) {
+        // A full segment is not written any more, and its file need not stay open.
+        if self.segment.readable() < self.segment.len {
+            self.segment.give_file(self.file.take());
+        }
         self.segment.has_writer.store(false, Ordering::Release);
     }
 }

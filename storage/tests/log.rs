@@ -48,7 +48,7 @@ fn an_empty_log_asks_for_its_first_file() {
     install_next(&disk, &mut tail);
     assert_eq!(append(&mut tail, 200), Ok(PhysicalOffset(0)));
     assert_eq!(store.log().max_offset(), PhysicalOffset(0));
-    assert_eq!(tail.publish(5), PhysicalOffset(200));
+    assert_eq!(tail.publish(5).unwrap(), PhysicalOffset(200));
     assert_eq!(store.log().last_timestamp(), 5);
 }
 
@@ -61,7 +61,7 @@ fn what_is_published_can_be_read_and_nothing_else() {
     append(&mut tail, 200).unwrap();
     append(&mut tail, 300).unwrap();
     assert!(log.record_at(PhysicalOffset(0)).is_none());
-    tail.publish(0);
+    tail.publish(0).unwrap();
     append(&mut tail, 400).unwrap();
     assert_eq!(log.record_at(PhysicalOffset(0)).unwrap().len(), 200);
     assert_eq!(places(log, PhysicalOffset(200)), 200);
@@ -90,7 +90,7 @@ fn a_record_that_leaves_room_for_a_blank_one_fits() {
         }
         install_next(&disk, &mut tail);
         assert_eq!(append(&mut tail, 100), Ok(PhysicalOffset(FILE)));
-        tail.publish(0);
+        tail.publish(0).unwrap();
         // The blank record: the rest of the file, also if that is the 8 bytes alone.
         let rest = if fits { 8 } else { FILE - 200 };
         let blank = store.log().read(PhysicalOffset(FILE - rest), 8).unwrap();
@@ -116,7 +116,7 @@ fn limits_are_errors_and_change_nothing() {
     };
     assert_eq!(append(&mut tail, &topic, ""), too_large("topic", 256, 255));
     assert_eq!(append(&mut tail, "t", &text), too_large("properties", 32768, 32767));
-    assert_eq!(tail.publish(0), PhysicalOffset(FILE - 8));
+    assert_eq!(tail.publish(0).unwrap(), PhysicalOffset(FILE - 8));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn what_a_dropped_tail_had_not_published_is_gone() {
     let (store, mut tail) = open(&disk);
     install_next(&disk, &mut tail);
     append(&mut tail, 200).unwrap();
-    tail.publish(0);
+    tail.publish(0).unwrap();
     // A round that fills the file, goes on in the next one and dies.
     append(&mut tail, 1000).unwrap();
     append(&mut tail, 500).unwrap();
@@ -186,7 +186,7 @@ fn what_a_dropped_tail_had_not_published_is_gone() {
     assert!(tail.advance());
     assert!(!tail.advance(), "there is no third one");
     assert_eq!(append(&mut tail, 300), Ok(PhysicalOffset(FILE)));
-    tail.publish(0);
+    tail.publish(0).unwrap();
     drop((store, tail));
     assert_eq!(open(&disk).0.log().max_offset(), PhysicalOffset(FILE + 300));
 }
@@ -202,7 +202,7 @@ fn a_flush_covers_all_files_since_the_last_one() {
             install_next(&disk, &mut tail);
             append(&mut tail, 900).unwrap();
         }
-        tail.publish(number);
+        tail.publish(number).unwrap();
     }
     assert_eq!(store.log().flushed_offset(), PhysicalOffset(0));
     assert_eq!(flusher.sync(), Ok(PhysicalOffset(3 * FILE + 900)));
@@ -218,7 +218,7 @@ fn a_failed_flush_closes_the_log_for_good() {
     let (store, mut tail) = open(&disk);
     install_next(&disk, &mut tail);
     append(&mut tail, 200).unwrap();
-    tail.publish(0);
+    tail.publish(0).unwrap();
     disk.fail_syncs(true);
     let mut flusher = store.log().flusher();
     assert!(matches!(flusher.sync(), Err(FlushError::Io { .. })));

@@ -1,7 +1,7 @@
 //! The appender: the only writer of the commit log's tail.
 //!
 //! Owns the tail (position, queue offsets, store timestamp). Connections send it one [`AppendBatch`]
-//! per burst; it writes each message straight into the mapped file and, once its mailbox is empty or
+//! per burst; it appends each message to the tail and, once its mailbox is empty or
 //! a round is large enough, ends the round: publishes the new end once, wakes the dispatcher once,
 //! and answers every batch, or hands it to the flusher if the answer has to wait for the disk.
 //!
@@ -114,8 +114,7 @@ impl Appender {
         match self.write(&mut batch, me) {
             Ok(()) => {
                 self.round.batches.push(batch);
-                if self.round.bytes >= ROUND_BYTES_MAX || self.round.messages >= ROUND_MESSAGES_MAX
-                {
+                if self.is_round_full() || self.finds_flusher_idle() {
                     self.end_round();
                 }
             }
@@ -129,6 +128,17 @@ impl Appender {
                 self.refuse_waiting();
             }
         }
+    }
+
+    fn is_round_full(&self) -> bool {
+        self.round.bytes >= ROUND_BYTES_MAX || self.round.messages >= ROUND_MESSAGES_MAX
+    }
+
+    /// Whether a sync can begin now: then it shall, and the rest of the mailbox is written during it.
+    /// Otherwise all connections would wait for one sync, be answered together, send together, and
+    /// wait again, with the disk idle while they work and the other way round.
+    fn finds_flusher_idle(&self) -> bool {
+        self.parts.sync_flush && self.parts.flush_queue.is_idle()
     }
 
     /// Writes every send of the batch that is not done yet.
@@ -213,6 +223,10 @@ impl Appender {
         if self.round.batches.is_empty() && self.round.messages == 0 {
             return;
         }
+        let end = match self.tail.publish(self.last_timestamp) {
+            Ok(end) => end,
+            Err(e) => return self.fail_round(&e.to_string()),
+        };
         for batch in &self.round.batches {
             for send in &batch.sends {
                 send.slot.commit_round(self.round.number);
@@ -222,7 +236,6 @@ impl Appender {
         for send in self.waiting.front().iter().flat_map(|b| b.sends.iter().take(b.done)) {
             send.slot.commit_round(self.round.number);
         }
-        let end = self.tail.publish(self.last_timestamp);
         self.round.number += 1;
         self.round.bytes = 0;
         self.round.messages = 0;
@@ -240,6 +253,19 @@ impl Appender {
         if !waiting.is_empty() && self.parts.flush_queue.push(end, waiting) {
             self.parts.flusher.do_send(Flush);
         }
+    }
+
+    /// Ends writing for good: nobody knows how much of this round reached the file.
+    fn fail_round(&mut self, why: &str) {
+        error!(self.parts.log_to, "the log takes no more messages"; "reason" => why);
+        self.parts.state.fail(why);
+        let why: Arc<str> = why.into();
+        for mut batch in self.round.batches.drain(..).chain(self.waiting.drain(..)) {
+            batch.done = 0;
+            batch.refuse(&why);
+            batch.answer();
+        }
+        self.round = Round { number: self.round.number + 1, ..Round::default() };
     }
 
     fn refuse_waiting(&mut self) {

@@ -52,6 +52,7 @@ struct Tick;
 pub struct FlushQueue {
     waiting: Mutex<VecDeque<Waiting>>,
     wake_queued: AtomicBool,
+    is_syncing: AtomicBool,
 }
 
 struct Waiting {
@@ -71,6 +72,11 @@ impl FlushQueue {
         let waiting = batches.into_iter().map(|batch| Waiting { end, since, batch });
         self.lock().extend(waiting);
         !self.wake_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether the flusher has nothing to do, so that what is left now begins its way to the disk at once.
+    pub fn is_idle(&self) -> bool {
+        !self.wake_queued.load(Ordering::Acquire) && !self.is_syncing.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
@@ -205,9 +211,11 @@ impl Logic for Flusher {
 
 impl Receive<Flush> for Flusher {
     fn receive(&mut self, _: Flush, _: &mut Ctx<Self>) -> Reply<()> {
+        self.queue.is_syncing.store(true, Ordering::Release);
         // Lowered first: who comes from here on wakes it again.
         self.queue.wake_queued.store(false, Ordering::Release);
         self.flush_waiting();
+        self.queue.is_syncing.store(false, Ordering::Release);
         Reply::Now(())
     }
 }

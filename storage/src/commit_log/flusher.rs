@@ -52,7 +52,7 @@ impl LogFlusher {
             let from = from.0.saturating_sub(segment.start());
             let to = segment.len().min(end.0 - segment.start());
             if let Err(e) = segment.sync(from, to) {
-                log.0.is_poisoned.store(true, Ordering::Release);
+                log.poison();
                 let file = format!("{:020}", segment.start());
                 return Err(FlushError::Io { file, error: e.to_string() });
             }

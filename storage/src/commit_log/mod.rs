@@ -6,8 +6,8 @@
 //! blank record fills the rest (store.md 2.1), and 8 bytes for that are always kept free.
 //!
 //! Invariants: the published end only rises; everything before it can be read and never changes; a
-//! record is published as a whole; behind the published end, files are zeros, but for what the tail
-//! has under way. The tail makes no files: it says when it needs the next one, which
+//! record is published as a whole; behind the published end, files are zeros, but for what a write that
+//! failed or was interrupted has left. The tail makes no files: it says when it needs the next one, which
 //! [`allocate_segment`] has made ahead of time. The beginning only rises too, by whole files
 //! ([`CommitLog::remove_before`]).
 //!
@@ -57,7 +57,7 @@ pub fn allocate_segment(
 ) -> io::Result<Arc<Segment>> {
     let len = config.segment_bytes;
     match LogConfig::find(disk, config.dirs.iter().map(PathBuf::as_path), start)? {
-        Some(path) => disk.open_segment(&path, start.0, len, 0),
+        Some(path) => disk.open_segment_to_write(&path, start.0, len, 0),
         None => disk.create_segment(&config.path_of_new(disk, start), start.0, len),
     }
 }
@@ -137,6 +137,11 @@ impl CommitLog {
     /// Whether a failed sync has closed the log for writing.
     pub fn is_poisoned(&self) -> bool {
         self.0.is_poisoned.load(Ordering::Acquire)
+    }
+
+    /// Closes the log for writing, for good.
+    pub(crate) fn poison(&self) {
+        self.0.is_poisoned.store(true, Ordering::Release);
     }
 
     /// The published bytes `offset..offset + len`; `None` if they are gone, not there yet, or cross

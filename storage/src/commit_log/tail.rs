@@ -1,9 +1,13 @@
-//! Appending: records go straight into the mapped file, and are published by the burst.
+//! Appending: records are encoded behind each other, and written and published by the burst.
 //!
-//! A record's fields are written to their place in the mapping, which is the only copy of a body on
-//! its way to the disk. What has been appended cannot be read before [`LogTail::publish`]. A tail that
-//! is dropped with something unpublished, as when its owner panics, makes that zeros again, so that no
-//! later recovery takes it for records.
+//! A burst's records come together in a buffer that is used again and again, and go to the file by one
+//! system call when they are published. Writing them straight into the mapped file would save that copy,
+//! and was slower: each first touch of a page, and each one after a sync, is a fault that the appender
+//! has to wait for, behind the sync itself if that is under way; and a page fault marks the whole folio,
+//! of up to 2 MiB, to be written out by the next sync. Readers read the mapping all the same.
+//!
+//! What has been appended cannot be read before [`LogTail::publish`], nor does the file have it. A tail
+//! that is dropped with something unpublished, as when its owner panics, leaves nothing behind.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -54,6 +58,14 @@ pub enum AppendError {
     /// A flush has failed: the log takes nothing any more.
     #[error("the log is closed for writing after a failed flush")]
     Poisoned,
+    /// The file could not be written; nobody knows how much of it was, so the log takes nothing any more.
+    #[error("log file {file} cannot be written: {error}")]
+    Io {
+        /// The file, by its first offset.
+        file: PhysicalOffset,
+        /// What the system said.
+        error: String,
+    },
 }
 
 /// The file given to [`LogTail::install`] does not continue the log, or somebody writes it.
@@ -72,18 +84,44 @@ pub struct WrongSegment {
 pub struct LogTail {
     log: CommitLog,
     /// The file of `next`; none before the log's first file, or if the last one is full.
-    writer: Option<SegmentWriter>,
+    file: Option<OpenFile>,
     /// Where the next record goes; at or behind the published end.
     next: PhysicalOffset,
-    /// Files that were filled since the last publish, with the place behind their blank record.
-    filled: Vec<(SegmentWriter, u64)>,
+    /// Files that were filled since the last publish.
+    filled: Vec<OpenFile>,
+    /// A buffer that is not in use.
+    spare: Vec<u8>,
+}
+
+/// A file that is written, and what it has not been given yet.
+struct OpenFile {
+    writer: SegmentWriter,
+    /// Bytes for behind the readable mark.
+    unwritten: Vec<u8>,
+}
+
+/// A buffer that grew beyond this is given back.
+const BUFFER_BYTES_MAX: usize = 8 << 20;
+
+impl OpenFile {
+    /// Writes what it has not been given yet, and lets everybody read up to `end`.
+    fn publish(&mut self, end: u64) -> Result<(), AppendError> {
+        let segment = self.writer.segment();
+        let (at, file) = (segment.readable(), PhysicalOffset(segment.start()));
+        let written = self.writer.write(at, &self.unwritten);
+        written.map_err(|e| AppendError::Io { file, error: e.to_string() })?;
+        self.writer.publish(end);
+        self.unwritten.clear();
+        Ok(())
+    }
 }
 
 impl LogTail {
     pub(super) fn new(log: CommitLog) -> Self {
         let next = log.max_offset();
         let writer = log.at(next, |segment, _| segment.writer());
-        Self { log, writer, next, filled: Vec::new() }
+        let file = writer.map(|writer| OpenFile { writer, unwritten: Vec::new() });
+        Self { log, file, next, filled: Vec::new(), spare: Vec::new() }
     }
 
     /// Whether records of `len` bytes together fit into the current file. A batch that is to be stored
@@ -101,18 +139,20 @@ impl LogTail {
         Ok(())
     }
 
-    /// Writes the record straight into the file, having set its place in the log. It can be read once
-    /// it is [published](Self::publish). On an error nothing has changed.
+    /// Takes the record, having set its place in the log. It is written and can be read once it is
+    /// [published](Self::publish). On an error nothing has changed.
     pub fn append(&mut self, record: &mut Record<'_>) -> Result<Appended, AppendError> {
         check_len("topic", record.topic.len() as u64, TOPIC_BYTES_MAX as u64)?;
         check_len("properties", record.properties.len() as u64, PROPERTIES_BYTES_MAX as u64)?;
         let len = record.encoded_len() as u64;
         self.check_room(len)?;
         let full = AppendError::SegmentFull { len, next: self.next_segment_start() };
-        let (offset, log) = (self.next, &self.log);
-        let out = self.writer.as_mut().and_then(|w| w.bytes(log.place(offset), len)).ok_or(full)?;
+        let offset = self.next;
+        let unwritten = &mut self.file.as_mut().ok_or(full)?.unwritten;
+        let at = unwritten.len();
+        unwritten.resize(at + len as usize, 0);
         record.physical_offset = offset.0 as i64;
-        record.write_to(out);
+        record.write_to(unwritten.get_mut(at..).unwrap_or_default());
         self.next = offset.plus(len);
         Ok(Appended { offset, len: len as u32 })
     }
@@ -151,58 +191,56 @@ impl LogTail {
     }
 
     fn go_on_in(&mut self, writer: SegmentWriter, start: PhysicalOffset) {
-        let place = self.log.place(self.next);
-        if let Some(mut full) = self.writer.replace(writer) {
-            let rest = full.segment().len() - place;
-            if let Some(out) = full.bytes(place, BLANK_BYTES) {
-                out.copy_from_slice(&blank(rest));
-            }
-            self.filled.push((full, place + BLANK_BYTES));
+        let file = OpenFile { writer, unwritten: std::mem::take(&mut self.spare) };
+        if let Some(mut full) = self.file.replace(file) {
+            let rest = full.writer.segment().end() - self.next.0;
+            full.unwritten.extend_from_slice(&blank(rest));
+            self.filled.push(full);
         }
         self.next = start;
     }
 
-    /// Lets everybody read what was appended, and returns the new end. `store_timestamp` is that of
+    /// Writes what was appended and lets everybody read it; the new end. `store_timestamp` is that of
     /// the last record.
-    pub fn publish(&mut self, store_timestamp: i64) -> PhysicalOffset {
-        for (mut full, _) in self.filled.drain(..) {
-            let end = full.segment().len();
-            full.publish(end);
+    ///
+    /// # Errors
+    /// If a file cannot be written. Nothing of this burst can be read then, and the log is closed for
+    /// writing.
+    pub fn publish(&mut self, store_timestamp: i64) -> Result<PhysicalOffset, AppendError> {
+        if self.log.is_poisoned() {
+            return Err(AppendError::Poisoned);
         }
-        if let Some(writer) = &mut self.writer {
-            writer.publish(self.next.0 - writer.segment().start());
-        }
+        self.write_all().inspect_err(|_| self.log.poison())?;
         let shared = &self.log.0;
         shared.end.store(self.next.0, Ordering::Release);
         shared.last_timestamp.store(store_timestamp, Ordering::Release);
-        self.next
+        Ok(self.next)
+    }
+
+    fn write_all(&mut self) -> Result<(), AppendError> {
+        for mut full in self.filled.drain(..) {
+            let end = full.writer.segment().len();
+            full.publish(end)?;
+            self.spare = full.unwritten;
+        }
+        if let Some(file) = &mut self.file {
+            file.publish(self.next.0 - file.writer.segment().start())?;
+            file.unwritten.shrink_to(BUFFER_BYTES_MAX);
+        }
+        Ok(())
     }
 
     fn segment(&self) -> Option<&Arc<Segment>> {
-        self.writer.as_ref().map(SegmentWriter::segment)
+        self.file.as_ref().map(|file| file.writer.segment())
     }
 }
 
 impl Drop for LogTail {
     fn drop(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            let end = self.next.0 - writer.segment().start();
-            self.filled.push((writer, end));
-        }
-        for (mut writer, end) in self.filled.drain(..) {
-            let from = writer.segment().readable();
-            if let Some(unpublished) = writer.bytes(from, end - from) {
-                unpublished.fill(0);
-            }
-        }
+        // The files' right to be written goes first, so that a successor finds it.
+        self.file = None;
+        self.filled.clear();
         self.log.0.has_tail.store(false, Ordering::Release);
-    }
-}
-
-impl CommitLog {
-    /// The place of `offset` within its file.
-    fn place(&self, offset: PhysicalOffset) -> u64 {
-        offset.0 % self.0.config.segment_bytes
     }
 }
 

@@ -44,6 +44,18 @@ pub trait Disk: Send + Sync + 'static {
         len: u64,
         readable: u64,
     ) -> io::Result<Arc<Segment>>;
+    /// As [`open_segment`](Self::open_segment), for one that is going to be written by
+    /// [`SegmentWriter::write`](crate::SegmentWriter::write), as those of
+    /// [`create_segment`](Self::create_segment) are: its file stays open until it is full.
+    fn open_segment_to_write(
+        &self,
+        path: &Path,
+        start: u64,
+        len: u64,
+        readable: u64,
+    ) -> io::Result<Arc<Segment>> {
+        self.open_segment(path, start, len, readable)
+    }
     /// Reserves blocks for a stretch of a file, so that writing there cannot fail for want of room.
     fn reserve(&self, path: &Path, at: u64, len: u64) -> io::Result<()>;
     /// Makes everything from `at` on zero and gives its blocks back; the length stays. What was there

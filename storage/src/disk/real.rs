@@ -1,7 +1,7 @@
 //! The operating system's files.
 //!
-//! A mapped segment keeps no file descriptor, so that a store with very many queues does not need very
-//! many of them. Where the file system cannot reserve or free blocks, what is there or zeros are written instead.
+//! A mapped segment keeps no file descriptor, but for the one file of the log that is written, so that a
+//! store with very many queues does not need very many of them. Where the file system cannot reserve or free blocks, what is there or zeros are written instead.
 
 use std::{
     collections::BTreeSet,
@@ -35,7 +35,7 @@ impl Disk for RealDisk {
         let reserved = reserve(&file, 0, len)
             .and_then(|()| file.sync_all())
             .and_then(|()| self.sync_dir(folder(path)))
-            .and_then(|()| Segment::map(&file, start, len, 0));
+            .and_then(|()| Segment::map_to_write(file, start, len, 0));
         remove_on_error(path, reserved)
     }
 
@@ -53,6 +53,16 @@ impl Disk for RealDisk {
         readable: u64,
     ) -> io::Result<Arc<Segment>> {
         Segment::map(&open(path)?, start, len, readable)
+    }
+
+    fn open_segment_to_write(
+        &self,
+        path: &Path,
+        start: u64,
+        len: u64,
+        readable: u64,
+    ) -> io::Result<Arc<Segment>> {
+        Segment::map_to_write(open(path)?, start, len, readable)
     }
 
     fn reserve(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {

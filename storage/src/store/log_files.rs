@@ -247,7 +247,7 @@ impl<'a> LogFiles<'a> {
                 // Else what was there could come back, behind records that will be written.
                 disk.sync_file(path).map_err(io)?;
             }
-            segments.push(disk.open_segment(path, start, len, place).map_err(io)?);
+            segments.push(disk.open_segment_to_write(path, start, len, place).map_err(io)?);
         }
         Ok(CommitLog::new(config.clone(), segments, end, last_timestamp))
     }

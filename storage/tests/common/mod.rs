@@ -151,7 +151,7 @@ impl Broker {
     }
 
     pub fn publish(&mut self) -> PhysicalOffset {
-        self.tail.publish(self.now)
+        self.tail.publish(self.now).unwrap()
     }
 
     /// Appends, publishes and indexes.

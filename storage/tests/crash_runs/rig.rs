@@ -132,8 +132,10 @@ impl Rig {
     }
 
     pub fn publish(&mut self, oracle: &mut Oracle) {
-        self.tail.publish(self.now);
-        oracle.published = oracle.written.len();
+        // A log that is closed for writing publishes nothing any more.
+        if self.tail.publish(self.now).is_ok() {
+            oracle.published = oracle.written.len();
+        }
     }
 
     /// The appender dies and is made again.

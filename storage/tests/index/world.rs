@@ -84,7 +84,7 @@ impl World {
             }
             appended => appended,
         };
-        self.tail.publish(self.now);
+        self.tail.publish(self.now).unwrap();
         appended.unwrap().offset
     }
 

@@ -53,7 +53,7 @@ impl World {
                 self.tail.append(&mut record).unwrap();
             }
         }
-        let end = self.tail.publish(MESSAGE_MS);
+        let end = self.tail.publish(MESSAGE_MS).unwrap();
         self.parts.dispatched = Arc::new(DispatchSignal::new(end, end));
     }
 
