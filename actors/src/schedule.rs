@@ -37,6 +37,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 struct DelayOffsets {
     #[serde(rename = "offsetTable", default)]
     offsets: BTreeMap<u32, u64>,
+    /// Of a 5.x broker, kept as it is: this broker has no replicas that would compare it.
+    #[serde(rename = "dataVersion", default, skip_serializing_if = "Option::is_none")]
+    data_version: Option<serde_json::Value>,
 }
 
 /// What the actor works with.
@@ -258,5 +261,26 @@ impl Receive<BatchAppended> for Schedule {
             ctx.after(RETRY_AFTER, Self::run);
         }
         Reply::Now(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_storage::MemDisk;
+
+    use super::*;
+
+    #[test]
+    fn a_newer_brokers_file_keeps_its_version() {
+        let (disk, file) = (MemDisk::new(), JsonFile::new("/delayOffset.json".into()));
+        let java = br#"{"dataVersion":{"counter":3,"stateVersion":0,"timestamp":17},"offsetTable":{1:5,18:2}}"#;
+        disk.write_atomic(file.path(), java).unwrap();
+        let mut offsets: DelayOffsets = file.load(&disk).unwrap().unwrap();
+        assert_eq!(offsets.offsets, BTreeMap::from([(1, 5), (18, 2)]));
+        offsets.offsets.insert(1, 6);
+        file.save(&disk, &offsets).unwrap();
+        let saved: serde_json::Value = file.load(&disk).unwrap().unwrap();
+        assert_eq!(saved["dataVersion"]["counter"], 3);
+        assert_eq!(saved["offsetTable"]["1"], 6);
     }
 }
