@@ -5,7 +5,8 @@
 //! ready before its turn is bounded, so that very long logs need no more memory than short ones.
 //!
 //! A topic that was deleted and made again has lower offsets behind higher ones: the last life counts,
-//! as in the dispatcher. A queue of which the log has nothing any more goes on at its old end.
+//! as in the dispatcher. A higher offset than the log has room for is damage, and its record is passed
+//! over. A queue of which the log has nothing any more goes on at its old end.
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,9 @@ use crate::{
 /// Entries of one piece, and pieces that one reader may have ready: some tens of MiB.
 const PIECE_ENTRIES: usize = 16 * 1024;
 const PIECES_READY: usize = 64;
+
+/// The least that a record takes in the log.
+const RECORD_BYTES_MIN: u64 = 91;
 
 /// A queue to be built again.
 #[derive(Clone, Copy, Debug)]
@@ -151,7 +155,13 @@ fn append(
     if first < end {
         queue.delete()?;
     } else if first > end && end.0 > 0 {
-        queue.append_lost(first.since(end))?;
+        let lost = first.since(end);
+        let between = entries.first().map_or(0, |entry| entry.offset.since(queue.max_physical()));
+        if lost > between / RECORD_BYTES_MIN {
+            // More than there is room for in the log between the two: the offset itself is damaged.
+            return Ok(());
+        }
+        queue.append_lost(lost)?;
     }
     queue.append(first, entries)
 }
