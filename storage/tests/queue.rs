@@ -373,3 +373,15 @@ fn lost_messages_in_the_middle_do_not_hide_those_before() {
         assert_eq!(range(&open(&disk)), (0, 9), "{lost}");
     }
 }
+
+#[test]
+fn only_as_many_messages_can_be_lost_as_the_log_had_room_for() {
+    let mut queue = open(&MemDisk::new());
+    append(&mut queue, 0..3);
+    let may_lack = |first, record| queue.may_lack(QueueOffset(first), PhysicalOffset(record));
+    assert!(may_lack(3, 300), "nothing is missing");
+    assert!(!may_lack(4, 300 + 90));
+    assert!(may_lack(4, 300 + 91));
+    assert!(!may_lack(5, 300 + 181) && may_lack(5, 300 + 182));
+    assert!(!may_lack(u64::MAX, u64::MAX));
+}

@@ -54,6 +54,9 @@ use crate::{
 /// Blocks are reserved in pieces of this size.
 const RESERVE_BYTES: u64 = 64 * 1024;
 
+/// The least that a record takes in the log.
+const RECORD_BYTES_MIN: u64 = 91;
+
 /// A queue is flushed more often than it fills as many files.
 const UNFLUSHED_FILES_MAX: usize = 4;
 
@@ -190,6 +193,13 @@ impl ConsumeQueue {
             self.shared.max.store(next.0, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Whether messages up to `first` may be lost, if the record of that one starts at `record`: only if
+    /// the log has room for them behind the queue's newest record. Else the offset is damaged.
+    pub fn may_lack(&self, first: QueueOffset, record: PhysicalOffset) -> bool {
+        let room = record.since(self.max_physical) / RECORD_BYTES_MIN;
+        first.since(self.max_offset()) <= room
     }
 
     /// Writes `count` slots at the end that stand for messages whose records are lost, so that later ones

@@ -30,9 +30,6 @@ use crate::{
 const PIECE_ENTRIES: usize = 16 * 1024;
 const PIECES_READY: usize = 64;
 
-/// The least that a record takes in the log.
-const RECORD_BYTES_MIN: u64 = 91;
-
 /// A queue to be built again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
@@ -155,13 +152,10 @@ fn append(
     if first < end {
         queue.delete()?;
     } else if first > end && end.0 > 0 {
-        let lost = first.since(end);
-        let between = entries.first().map_or(0, |entry| entry.offset.since(queue.max_physical()));
-        if lost > between / RECORD_BYTES_MIN {
-            // More than there is room for in the log between the two: the offset itself is damaged.
+        if entries.first().is_some_and(|entry| !queue.may_lack(first, entry.offset)) {
             return Ok(());
         }
-        queue.append_lost(lost)?;
+        queue.append_lost(first.since(end))?;
     }
     queue.append(first, entries)
 }
