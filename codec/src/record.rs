@@ -144,6 +144,14 @@ pub enum RecordError {
     /// The topic or the properties are not UTF-8.
     #[error("{0} is not UTF-8")]
     NotUtf8(&'static str),
+    /// No queue has such a number or such a place.
+    #[error("queue {queue} and queue offset {offset}")]
+    Place {
+        /// The queue.
+        queue: i32,
+        /// The place.
+        offset: i64,
+    },
     /// The port does not fit into 16 bits.
     #[error("port {0}")]
     Port(i32),

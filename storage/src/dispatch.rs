@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::{
     checkpoint::DispatchMark,
     commit_log::{CommitLog, next_sound_record},
-    consume_queue::IndexEntry,
+    consume_queue::{IndexEntry, entry::SLOTS_MAX},
     offset::{PhysicalOffset, QueueOffset},
 };
 
@@ -31,6 +31,13 @@ impl DelayLevels {
     /// These delays, in the order of their levels.
     pub fn new(delays: &[Duration]) -> Self {
         Self(delays.iter().map(|delay| delay.as_millis() as i64).collect())
+    }
+
+    /// Those of a broker that is not configured otherwise (`messageDelayLevel`), Java's or ours.
+    pub fn usual() -> Self {
+        const SECONDS: [i64; 18] =
+            [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+        Self(SECONDS.iter().map(|seconds| seconds * 1000).collect())
     }
 
     /// How many there are; they count from 1.
@@ -70,7 +77,7 @@ impl DispatchEntry<'_> {
     /// The entry's slot in its queue.
     pub fn index_entry(&self, levels: &DelayLevels) -> IndexEntry {
         let tags_code = if self.topic == SCHEDULE_TOPIC {
-            self.store_timestamp + levels.delay_ms(self.queue_id.saturating_add(1))
+            self.store_timestamp.saturating_add(levels.delay_ms(self.queue_id.saturating_add(1)))
         } else {
             self.tags_code
         };
@@ -273,7 +280,7 @@ fn entry<'a>(
     offset: PhysicalOffset,
 ) -> Result<DispatchEntry<'a>, RecordError> {
     let tag = properties::get(head.properties(bytes)?, TAGS);
-    Ok(DispatchEntry {
+    let entry = DispatchEntry {
         topic: head.topic(bytes)?,
         queue_id: head.queue_id as u32,
         queue_offset: QueueOffset(head.queue_offset as u64),
@@ -282,7 +289,12 @@ fn entry<'a>(
         tags_code: tag.map_or(0, |tag| i64::from(properties::tag_hash(tag))),
         sys_flag: head.sys_flag,
         store_timestamp: head.store_timestamp,
-    })
+    };
+    let has_place = head.queue_id >= 0 && entry.queue_offset.0 < SLOTS_MAX;
+    if entry.is_indexed() && !has_place {
+        return Err(RecordError::Place { queue: head.queue_id, offset: head.queue_offset });
+    }
+    Ok(entry)
 }
 
 #[cfg(test)]
@@ -294,5 +306,7 @@ mod tests {
         let levels = DelayLevels::new(&[1, 5, 60].map(Duration::from_secs));
         let delays: Vec<i64> = (0..6).map(|level| levels.delay_ms(level)).collect();
         assert_eq!(delays, [1000, 1000, 5000, 60_000, 60_000, 60_000]);
+        let usual = DelayLevels::usual();
+        assert_eq!((usual.count(), usual.delay_ms(3), usual.delay_ms(19)), (18, 10_000, 7_200_000));
     }
 }

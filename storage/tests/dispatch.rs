@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Broker, body, config, record};
-use gantry_codec::properties::tag_hash;
+use gantry_codec::{properties::tag_hash, record::RecordError};
 use gantry_storage::{Disk, DispatchReader, MemDisk, PhysicalOffset};
 
 type Seen = (String, u32, u64, u64, i64);
@@ -93,6 +93,27 @@ fn a_record_that_cannot_be_read_is_passed_over() {
     let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(9 * 200));
     assert_eq!(numbers(read(&mut reader, 100)), (vec![], false));
     assert_eq!(reader.position(), PhysicalOffset(2048));
+}
+
+#[test]
+fn a_record_with_a_place_that_no_queue_has_is_damaged() {
+    for (at, bytes) in [(12, [0x80, 0, 0, 0].as_slice()), (20, &[0x80]), (20, &[0x7F])] {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        for number in 0..5 {
+            broker.append("t", 0, &body(number, 108), "");
+        }
+        broker.publish();
+        let path = config().log.dirs[0].join(format!("{:020}", 0));
+        disk.overwrite(&path, 2 * 200 + at, bytes).unwrap();
+        let mut reader = DispatchReader::new(broker.log().clone(), PhysicalOffset(0));
+        let mut seen = Vec::new();
+        let bad = reader.read(100, |entry| seen.push(entry.queue_offset.0)).unwrap_err();
+        assert_eq!(bad.offset, PhysicalOffset(400));
+        assert!(matches!(bad.error, RecordError::Place { .. }), "{bad}");
+        reader.read(100, |entry| seen.push(entry.queue_offset.0)).unwrap();
+        assert_eq!(seen, [0, 1, 3, 4]);
+    }
 }
 
 #[test]

@@ -164,3 +164,25 @@ fn entries_of_delayed_messages_have_their_time_of_delivery() {
     let entry = queue.view().entry(QueueOffset(0)).unwrap();
     assert_eq!((entry.offset, entry.tags_code), (PhysicalOffset(0), 1_000_000 + 10_000));
 }
+
+#[test]
+fn a_record_with_a_false_higher_offset_does_not_cost_the_queue_what_comes_before() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    for number in 0..9 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    broker.stop();
+    let log = config().log.dirs[0].join(format!("{:020}", 0));
+    for offset in [1_000u64, 1 << 40, u64::MAX / 20, u64::MAX] {
+        disk.overwrite(&log, 4 * 200 + 20, &offset.to_be_bytes()).unwrap();
+        disk.remove_dir(&dir("t", 0)).unwrap();
+        let mut broker = Broker::open(disk.clone());
+        assert_eq!(broker.range("t", 0), (0, 9), "{offset}");
+        let view = broker.view("t", 0);
+        let has: Vec<_> = (0..9).map(|at| view.entry(QueueOffset(at)).is_some()).collect();
+        assert_eq!(has, [true, true, true, true, false, true, true, true, true], "{offset}");
+        assert_eq!(broker.bodies("t", 0, 5), (5..9).map(|n| body(n, 108)).collect::<Vec<_>>());
+        broker.stop();
+    }
+}

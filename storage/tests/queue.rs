@@ -323,3 +323,65 @@ fn a_queue_on_disk() {
     queue.delete().unwrap();
     assert!(!dir.path().join("t/0").exists());
 }
+
+#[test]
+fn places_that_no_queue_has_are_refused_by_name_and_change_nothing() {
+    let beyond = |e: QueueError, first: u64| {
+        let is_named = e.to_string().contains(&format!("from {first} reach beyond"));
+        assert!(matches!(e, QueueError::Beyond { .. }) && is_named, "{e}");
+    };
+    let limit = i64::MAX as u64 / 20;
+    for first in [limit, u64::MAX / 20, u64::MAX / 20 + 1, u64::MAX - 1, u64::MAX] {
+        let disk = MemDisk::new();
+        let mut queue = open(&disk);
+        beyond(queue.append(QueueOffset(first), &entries(0..2)).unwrap_err(), first);
+        beyond(queue.begin_at(QueueOffset(first)).unwrap_err(), first);
+        beyond(queue.append_lost(first).unwrap_err(), 0);
+        assert_eq!((range(&queue), disk.list(&dir()).unwrap()), ((0, 0), vec![]));
+        append(&mut queue, 0..3);
+        beyond(queue.append_lost(first).unwrap_err(), 3);
+        assert_eq!(all(&queue), entries(0..3));
+    }
+    // As far as that, everything can be had.
+    let mut queue = open(&MemDisk::new());
+    let last = limit - 2 * FILE;
+    queue.begin_at(QueueOffset(last)).unwrap();
+    queue.append(QueueOffset(last), &entries(0..5)).unwrap();
+    assert_eq!(range(&queue), (last, last + 5));
+}
+
+#[test]
+fn a_file_that_reaches_beyond_what_a_queue_can_have_is_none() {
+    let disk = MemDisk::new();
+    append(&mut open(&disk), 0..3);
+    let name = format!("{:020}", u64::MAX / 1000 * 1000);
+    disk.write_atomic(&dir().join(name), &[0; 1000]).unwrap();
+    let everything = (PhysicalOffset(0), PhysicalOffset(u64::MAX));
+    let opened = ConsumeQueue::open(Arc::new(disk), &config().queues, "t", QueueId(3), everything);
+    assert!(matches!(opened, Err(QueueError::Foreign { .. })), "{:?}", opened.err());
+}
+
+#[test]
+fn lost_messages_in_the_middle_do_not_hide_those_before() {
+    for lost in 1..8 {
+        let disk = MemDisk::new();
+        let mut queue = open(&disk);
+        append(&mut queue, 0..lost);
+        queue.append_lost(1).unwrap();
+        append(&mut queue, lost + 1..9);
+        drop(queue);
+        assert_eq!(range(&open(&disk)), (0, 9), "{lost}");
+    }
+}
+
+#[test]
+fn only_as_many_messages_can_be_lost_as_the_log_had_room_for() {
+    let mut queue = open(&MemDisk::new());
+    append(&mut queue, 0..3);
+    let may_lack = |first, record| queue.may_lack(QueueOffset(first), PhysicalOffset(record));
+    assert!(may_lack(3, 300), "nothing is missing");
+    assert!(!may_lack(4, 300 + 90));
+    assert!(may_lack(4, 300 + 91));
+    assert!(!may_lack(5, 300 + 181) && may_lack(5, 300 + 182));
+    assert!(!may_lack(u64::MAX, u64::MAX));
+}

@@ -140,7 +140,7 @@ impl Queue {
         // What a look at the whole log brought is all there is. A queue may begin anywhere, and begins
         // anew if what it had is gone from the log together with what it lacks.
         let begins_here = batch.log_begin.is_some_and(|begin| self.index.max_physical() <= begin);
-        if first > end && !begins_here && !self.fill_gap(batch, first) {
+        if first > end && !begins_here && !self.fill_gap(batch, first, fresh) {
             return;
         }
         let end = self.index.max_offset();
@@ -175,13 +175,19 @@ impl Queue {
     }
 
     /// Fills the gap before `first` if the log has been read again and has nothing of it: the records
-    /// are damaged. Otherwise orders that; whether the gap is filled.
-    fn fill_gap(&mut self, batch: &IndexBatch, first: QueueOffset) -> bool {
+    /// are damaged. Otherwise orders that; whether the gap is filled. Not if the log never had room for
+    /// the records: then `first` itself is damaged, and would have the disk filled.
+    fn fill_gap(&mut self, batch: &IndexBatch, first: QueueOffset, fresh: &[IndexEntry]) -> bool {
         if batch.log_begin.is_none() {
             self.order_gap();
             return false;
         }
         let end = self.index.max_offset();
+        if fresh.first().is_some_and(|entry| !self.index.may_lack(first, entry.offset)) {
+            error!(self.log, "message passed over, its queue offset is damaged";
+                "end" => end.0, "offset" => first.0);
+            return false;
+        }
         error!(self.log, "messages are lost, their records are damaged";
             "from" => end.0, "to" => first.0);
         let filled = self.index.append_lost(first.since(end));

@@ -10,6 +10,8 @@ use crate::offset::PhysicalOffset;
 
 /// Bytes of a slot.
 pub(crate) const ENTRY_BYTES: u64 = 20;
+/// A queue cannot have more slots: Java counts bytes by a signed number.
+pub(crate) const SLOTS_MAX: u64 = i64::MAX as u64 / ENTRY_BYTES;
 /// Size field of the slots before the first entry of a queue that does not begin at 0.
 const PRE_BLANK_SIZE: u32 = 0x7FFF_FFFF;
 

@@ -77,6 +77,8 @@ impl<'a> QueueFiles<'a> {
         for (name, len) in files {
             let path = || dir.join(&name).display().to_string();
             let start = name.parse::<u64>().ok().filter(|start| start % file_bytes == 0);
+            // Behind that no queue has slots.
+            let start = start.filter(|start| *start <= i64::MAX as u64 - file_bytes);
             let start = start.ok_or_else(|| QueueError::Foreign { path: path() })?;
             if len != file_bytes {
                 return Err(QueueError::Length { path: path(), len, want: file_bytes });
@@ -122,9 +124,14 @@ impl<'a> QueueFiles<'a> {
         limit: PhysicalOffset,
         end: QueueOffset,
     ) -> Result<QueueOffset, QueueError> {
-        // A queue that does not begin with its file has blanks before its first entry.
-        let is_blank = |offset| Ok(self.slot(offset)? == Slot::PreBlank);
-        let first = self.partition(self.first(), end, is_blank)?;
+        // A queue that does not begin with its file has blanks before its first entry. Lost messages
+        // further on look the same: a search that met them would pass over all that lies before.
+        let is_blank = |offset: QueueOffset| Ok(self.slot(offset)? == Slot::PreBlank);
+        let mut first = self.first();
+        if first < end && is_blank(first)? {
+            let file_end = first.plus(self.file_bytes / ENTRY_BYTES).min(end);
+            first = self.partition(first, file_end, is_blank)?;
+        }
         self.partition(first, end, |offset| {
             let last = end.0.min(offset.0 + LOST_RUN_MAX);
             for at in offset.0..last {
@@ -167,7 +174,7 @@ impl<'a> QueueFiles<'a> {
     /// Makes `end` the end: clears every slot from there on, and removes the files behind.
     pub(crate) fn clear_from(&mut self, end: QueueOffset) -> Result<(), QueueError> {
         self.block.take();
-        let byte = end.0 * ENTRY_BYTES;
+        let byte = end.0.saturating_mul(ENTRY_BYTES);
         while let Some(start) = self.starts.pop_if(|start| *start >= byte) {
             let path = segment_path(&self.dir, start);
             self.disk.remove(&path).map_err(|e| io_error(&path, e))?;

@@ -15,14 +15,14 @@
 //! stay readable. [`QueueFlusher`] flushes, on a thread that may wait.
 
 pub(crate) mod entry;
+mod error;
 pub(crate) mod files;
 mod flusher;
 mod trim;
 mod view;
 
 use std::{
-    io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -30,15 +30,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use thiserror::Error;
 
 pub use entry::IndexEntry;
+pub use error::QueueError;
 pub use flusher::QueueFlusher;
 pub use trim::trim_unopened;
 pub use view::ConsumeQueueView;
 
 use self::{
-    entry::{ENTRY_BYTES, Slot},
+    entry::{ENTRY_BYTES, SLOTS_MAX, Slot},
+    error::io_error,
     files::QueueFiles,
     flusher::FlushState,
     view::{QueueFile, Shared},
@@ -52,6 +53,9 @@ use crate::{
 
 /// Blocks are reserved in pieces of this size.
 const RESERVE_BYTES: u64 = 64 * 1024;
+
+/// The least that a record takes in the log.
+const RECORD_BYTES_MIN: u64 = 91;
 
 /// A queue is flushed more often than it fills as many files.
 const UNFLUSHED_FILES_MAX: usize = 4;
@@ -75,61 +79,6 @@ impl ConsumeQueueConfig {
     pub fn queue_dir(&self, topic: &str, queue: QueueId) -> PathBuf {
         self.dir.join(topic).join(queue.to_string())
     }
-}
-
-/// Why a queue could not be opened, written, flushed or removed.
-#[derive(Debug, Error)]
-pub enum QueueError {
-    /// The system refused.
-    #[error("{path}: {error}")]
-    Io {
-        /// The file or folder.
-        path: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A file of another length than configured.
-    #[error("{path} has {len} bytes, {want} are configured (mappedFileSizeConsumeQueue)")]
-    Length {
-        /// The file.
-        path: String,
-        /// Its bytes.
-        len: u64,
-        /// What they should be.
-        want: u64,
-    },
-    /// A file whose name is not the place of a queue's file.
-    #[error("{path} is no file of a queue")]
-    Foreign {
-        /// The file.
-        path: String,
-    },
-    /// Entries that do not continue the queue.
-    #[error("entries from {first} do not continue the queue, which ends at {end}")]
-    Gap {
-        /// Offset of the first entry given.
-        first: QueueOffset,
-        /// The queue's end.
-        end: QueueOffset,
-    },
-    /// An entry within the queue cannot be read.
-    #[error("{path}: the entry at {offset} cannot be read")]
-    Unreadable {
-        /// The queue's folder.
-        path: String,
-        /// The entry.
-        offset: QueueOffset,
-    },
-    /// An earlier flush failed.
-    #[error("{path}: an earlier flush has failed")]
-    Poisoned {
-        /// The queue's folder.
-        path: String,
-    },
-}
-
-pub(crate) fn io_error(path: &Path, error: io::Error) -> QueueError {
-    QueueError::Io { path: path.display().to_string(), error }
 }
 
 /// A queue's files, to be written; see the module's text.
@@ -223,9 +172,11 @@ impl ConsumeQueue {
     /// no files yet may begin anywhere.
     ///
     /// # Errors
-    /// [`QueueError::Gap`] if they do not continue the queue; [`QueueError::Io`] if a file or its blocks
-    /// cannot be had. The queue then ends behind the entries that could be written.
+    /// [`QueueError::Gap`] if they do not continue the queue; [`QueueError::Beyond`] if no queue can have
+    /// them, and then nothing has changed; [`QueueError::Io`] if a file or its blocks cannot be had. The
+    /// queue then ends behind the entries that could be written.
     pub fn append(&mut self, first: QueueOffset, entries: &[IndexEntry]) -> Result<(), QueueError> {
+        self.check_room(first, entries.len() as u64)?;
         let end = self.max_offset();
         if first != end {
             if !self.shared.files.load().is_empty() {
@@ -244,12 +195,21 @@ impl ConsumeQueue {
         Ok(())
     }
 
+    /// Whether messages up to `first` may be lost, if the record of that one starts at `record`: only if
+    /// the log has room for them behind the queue's newest record. Else the offset is damaged.
+    pub fn may_lack(&self, first: QueueOffset, record: PhysicalOffset) -> bool {
+        let room = record.since(self.max_physical) / RECORD_BYTES_MIN;
+        first.since(self.max_offset()) <= room
+    }
+
     /// Writes `count` slots at the end that stand for messages whose records are lost, so that later ones
     /// keep their offsets. A Java broker passes over such slots.
     ///
     /// # Errors
     /// As [`append`](Self::append).
     pub fn append_lost(&mut self, count: u64) -> Result<(), QueueError> {
+        // Before any is written: a false count would fill the disk first.
+        self.check_room(self.max_offset(), count)?;
         for _ in 0..count {
             let next = self.max_offset();
             self.write_some(next, &[Slot::PreBlank])?;
@@ -266,6 +226,7 @@ impl ConsumeQueue {
         if !self.shared.files.load().is_empty() {
             return Err(QueueError::Gap { first: offset, end: self.max_offset() });
         }
+        self.check_room(offset, 1)?;
         let byte = offset.0 * ENTRY_BYTES;
         let at = byte % self.shared.file_bytes;
         self.begin_file(byte - at, at)?;
@@ -273,6 +234,15 @@ impl ConsumeQueue {
         self.shared.flush_state().flushed = QueueOffset((byte - at) / ENTRY_BYTES);
         self.shared.max.store(offset.0, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether a queue can have `count` slots from `first` on, and the files that they lie in.
+    fn check_room(&self, first: QueueOffset, count: u64) -> Result<(), QueueError> {
+        let room = SLOTS_MAX - self.shared.file_bytes.min(i64::MAX as u64) / ENTRY_BYTES;
+        if first.0.checked_add(count).is_some_and(|end| end <= room) {
+            return Ok(());
+        }
+        Err(QueueError::Beyond { path: self.shared.dir.display().to_string(), first, count })
     }
 
     /// Writes as many slots at `next` as lie in one reserved stretch; how many.

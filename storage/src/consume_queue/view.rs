@@ -187,6 +187,6 @@ impl ConsumeQueueView {
     /// The first offset of the file behind that of `offset`.
     pub(crate) fn next_file_after(&self, offset: QueueOffset) -> QueueOffset {
         let per_file = self.0.file_bytes / ENTRY_BYTES;
-        QueueOffset((offset.0 / per_file + 1) * per_file)
+        QueueOffset((offset.0 / per_file + 1).saturating_mul(per_file))
     }
 }

@@ -7,7 +7,7 @@ use super::layout::TopicHash;
 
 /// See the module's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RecordKeys<'a> {
+pub(crate) struct RecordKeys<'a> {
     unique: Option<&'a str>,
     words: &'a str,
     tag: Option<&'a str>,
@@ -15,7 +15,7 @@ pub(super) struct RecordKeys<'a> {
 
 impl<'a> RecordKeys<'a> {
     /// The keys in a property string.
-    pub(super) fn of(properties: &'a str) -> Self {
+    pub(crate) fn of(properties: &'a str) -> Self {
         let mut keys = Self::default();
         for (name, value) in properties::iter(properties) {
             match name {
@@ -29,19 +29,27 @@ impl<'a> RecordKeys<'a> {
     }
 
     /// The hash of each, in order.
-    pub(super) fn hashes(self, topic: TopicHash) -> impl Iterator<Item = u32> + 'a {
-        let keys = self.unique.into_iter().chain(self.words());
-        let keys = keys.map(move |key| topic.of(key));
-        keys.chain(self.tag.map(|tag| topic.of_tag(tag)))
+    pub(crate) fn hashes(self, topic: TopicHash) -> impl Iterator<Item = u32> + 'a {
+        self.key_hashes(topic).chain(self.tag_hash(topic))
+    }
+
+    /// The hash of each but the tag, in order.
+    pub(crate) fn key_hashes(self, topic: TopicHash) -> impl Iterator<Item = u32> + 'a {
+        self.unique.into_iter().chain(self.words()).map(move |key| topic.of(key))
+    }
+
+    /// The hash of the tag.
+    pub(crate) fn tag_hash(self, topic: TopicHash) -> Option<u32> {
+        self.tag.map(|tag| topic.of_tag(tag))
     }
 
     /// Whether `key` is the producer's id or a word of the keys.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.unique == Some(key) || self.words().any(|word| word == key)
     }
 
     /// Whether the tag is `tag`.
-    pub(super) fn has_tag(&self, tag: &str) -> bool {
+    pub(crate) fn has_tag(&self, tag: &str) -> bool {
         self.tag == Some(tag)
     }
 

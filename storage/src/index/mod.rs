@@ -26,7 +26,7 @@
 //! sync, after which the point stays where it is and says that nothing behind it can be relied on.
 
 mod file;
-mod keys;
+pub(crate) mod keys;
 pub mod layout;
 mod open;
 mod query;

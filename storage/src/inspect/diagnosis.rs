@@ -21,7 +21,7 @@ use super::{
     log_scan::scan_log,
     queue_check::{LogFacts, QueueCheck},
     reading::{Reading, tell_tail},
-    state::{Dispatch, Left, check_timer, read_left},
+    state::{Dispatch, Left, check_ends, check_timer, read_left},
 };
 use crate::disk::Disk;
 
@@ -150,6 +150,7 @@ impl<'a> Examination<'a> {
         self.side_units =
             ext::check_ext(disk, root, findings) + ext::check_batch(disk, root, findings);
         check_timer(disk, root, findings);
+        check_ends(disk, root, findings);
         let mut ends: BTreeMap<String, BTreeMap<u32, u64>> = BTreeMap::new();
         for queue in &self.queues.queues {
             ends.entry(queue.topic.clone()).or_default().insert(queue.id, queue.end);

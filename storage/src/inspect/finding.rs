@@ -111,6 +111,8 @@ kinds! {
     IndexMissing = "index-missing",
     /// The checkpoint does not fit its log, or is none.
     Checkpoint = "checkpoint",
+    /// The file of the queues' ends is damaged.
+    QueueEnds = "queue-ends",
     /// The last owner did not stop in order.
     AbruptStop = "abrupt-stop",
     /// A broker has the store open.

@@ -1,4 +1,5 @@
-//! How a store was left: its checkpoint, its `abort` file, its lock, its timer files.
+//! How a store was left: its checkpoint, its `abort` file, its lock, its timer files, the ends
+//! of its queues.
 
 use std::{fs::OpenOptions, io, path::Path};
 
@@ -13,7 +14,10 @@ use crate::{
     checkpoint::{Checkpoint, DispatchMark},
     disk::Disk,
     offset::PhysicalOffset,
-    store::start::{Evidence, decide},
+    store::{
+        ends,
+        start::{Evidence, decide},
+    },
 };
 
 const CHECKPOINT_BYTES: u64 = 4096;
@@ -153,6 +157,26 @@ impl Left {
                 );
             }
         }
+    }
+}
+
+/// The file of the queues' ends, gantry's own; a store that a Java broker wrote has none.
+pub(crate) fn check_ends(disk: &dyn Disk, root: &Path, findings: &mut Findings<'_>) {
+    let path = ends::path(root);
+    match ends::is_sound(disk, root) {
+        Ok(None | Some(true)) => {}
+        Ok(Some(false)) => findings.add(
+            Finding::of(Severity::Note, FindingKind::QueueEnds, &path)
+                .expected("the ends of all queues, as the CRC at the file's end says")
+                .found("other bytes")
+                .at_start("goes without it: of queues whose files are lost it knows nothing then"),
+        ),
+        Err(error) => findings.add(
+            Finding::of(Severity::Fault, FindingKind::Unreadable, &path)
+                .expected("the ends of all queues")
+                .found(error.to_string())
+                .at_start("ends when it reads there"),
+        ),
     }
 }
 

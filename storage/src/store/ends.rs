@@ -101,8 +101,13 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 /// Where the file lies below the store's root.
-pub(super) fn path(root: &Path) -> std::path::PathBuf {
+pub(crate) fn path(root: &Path) -> std::path::PathBuf {
     root.join("queue-ends")
+}
+
+/// Whether the file is whole; `None` without one.
+pub(crate) fn is_sound(disk: &dyn Disk, root: &Path) -> std::io::Result<Option<bool>> {
+    Ok(disk.read(&path(root))?.map(|file| read(&file).is_some()))
 }
 
 /// The table in the file; empty without one.

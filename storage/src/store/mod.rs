@@ -15,7 +15,7 @@
 //! Failure policy: a store that cannot be understood is not opened, and nothing in it is changed but
 //! what the tables say.
 
-mod ends;
+pub(crate) mod ends;
 mod log_files;
 mod queue_set;
 mod rebuild;

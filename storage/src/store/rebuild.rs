@@ -5,7 +5,8 @@
 //! ready before its turn is bounded, so that very long logs need no more memory than short ones.
 //!
 //! A topic that was deleted and made again has lower offsets behind higher ones: the last life counts,
-//! as in the dispatcher. A queue of which the log has nothing any more goes on at its old end.
+//! as in the dispatcher. A higher offset than the log has room for is damage, and its record is passed
+//! over. A queue of which the log has nothing any more goes on at its old end.
 
 use std::{
     collections::BTreeMap,
@@ -151,6 +152,9 @@ fn append(
     if first < end {
         queue.delete()?;
     } else if first > end && end.0 > 0 {
+        if entries.first().is_some_and(|entry| !queue.may_lack(first, entry.offset)) {
+            return Ok(());
+        }
         queue.append_lost(first.since(end))?;
     }
     queue.append(first, entries)

@@ -2,12 +2,12 @@
 
 use gantry_storage::{
     Disk, MemDisk,
-    inspect::{checkpoint_contents, config_contents, log_contents},
+    inspect::{Severity, checkpoint_contents, config_contents, log_contents},
 };
 
 use crate::{
     common::config,
-    support::{inspection, look, root_file, store, the, wrong},
+    support::{flip, inspection, lines, look, root_file, store, the, wrong},
 };
 
 fn put(disk: &MemDisk, name: &str, text: &str) {
@@ -124,6 +124,25 @@ fn timer_files_have_their_lengths() {
     assert_eq!(wrong(&disk), [""; 0]);
     disk.write_atomic(&timer_log(512), &[0; 128]).unwrap();
     assert_eq!(wrong(&disk), ["fault file-gap timerlog/512"]);
+}
+
+#[test]
+fn a_damaged_file_of_queue_ends_is_noted_and_does_no_harm() {
+    let (disk, path) = (store(), root_file("queue-ends"));
+    let len = disk.read(&path).unwrap().unwrap().len() as u64;
+    let noted = |disk: &MemDisk| lines(&look(disk).1, Severity::Note);
+    let is_noted = |disk: &MemDisk| noted(disk).contains(&"note queue-ends queue-ends".to_owned());
+    assert!(!is_noted(&disk), "{:?}", noted(&disk));
+    for at in 0..len {
+        let disk = store();
+        flip(&disk, &path, at);
+        assert!(is_noted(&disk), "{at}");
+        assert_eq!(wrong(&disk), [""; 0]);
+    }
+    disk.write_atomic(&path, b"").unwrap();
+    assert!(is_noted(&disk));
+    disk.remove(&path).unwrap();
+    assert!(!is_noted(&disk), "a Java broker has none");
 }
 
 #[test]

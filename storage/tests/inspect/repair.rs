@@ -92,6 +92,22 @@ fn neighbours_that_are_damaged_together_keep_their_places() {
 }
 
 #[test]
+fn a_body_that_is_damaged_together_with_the_numbers_before_it_is_mended() {
+    // Born host, store time, store host, times given back: no length, no name and no place.
+    for at in (48..84).filter(|at| !(56..64).contains(at)) {
+        for disk in [store(), killed_store()] {
+            let record = SIZE;
+            disk.overwrite(&log_file(2 * FILE), record + 88, b"?").unwrap();
+            disk.overwrite(&log_file(2 * FILE), record + at, &[0x7F]).unwrap();
+            assert!(wrong(&disk).contains(&"fault record-crc commitlog/4096:200".to_owned()));
+            mend(&disk);
+            assert_eq!(still_wrong(&disk), [""; 0], "{at}");
+            assert_eq!(bodies(&disk), expected(&[21]), "{at}");
+        }
+    }
+}
+
+#[test]
 fn damage_that_no_queue_knows_is_passed_over_by_all() {
     let disk = store();
     disk.overwrite(&queue_file("t", 0), 0, &[0; 20]).unwrap();
