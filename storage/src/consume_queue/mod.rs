@@ -15,8 +15,10 @@
 //! stay readable. [`QueueFlusher`] flushes, on a thread that may wait.
 
 pub(crate) mod entry;
+pub(crate) mod ext;
 pub(crate) mod files;
 mod flusher;
+mod naming;
 mod trim;
 mod view;
 
@@ -33,12 +35,14 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 
 pub use entry::IndexEntry;
+pub use ext::ExtConfig;
 pub use flusher::QueueFlusher;
 pub use trim::trim_unopened;
 pub use view::ConsumeQueueView;
 
 use self::{
     entry::{ENTRY_BYTES, Slot},
+    ext::{Ext, ExtWriter},
     files::QueueFiles,
     flusher::FlushState,
     view::{QueueFile, Shared},
@@ -63,17 +67,26 @@ pub struct ConsumeQueueConfig {
     pub dir: PathBuf,
     /// Bytes of a file, a multiple of 20.
     pub segment_bytes: u64,
+    /// The extensions.
+    pub ext: ExtConfig,
 }
 
 impl ConsumeQueueConfig {
     /// Files of `segment_bytes`, rounded up to whole entries.
     pub fn new(dir: PathBuf, segment_bytes: u64) -> Self {
-        Self { dir, segment_bytes: segment_bytes.div_ceil(ENTRY_BYTES).max(1) * ENTRY_BYTES }
+        let segment_bytes = segment_bytes.div_ceil(ENTRY_BYTES).max(1) * ENTRY_BYTES;
+        let ext = ExtConfig::off(dir.with_file_name("consumequeue_ext"));
+        Self { dir, segment_bytes, ext }
     }
 
     /// The folder of a queue.
     pub fn queue_dir(&self, topic: &str, queue: QueueId) -> PathBuf {
         self.dir.join(topic).join(queue.to_string())
+    }
+
+    /// The folder of a queue's extension.
+    pub fn ext_dir(&self, topic: &str, queue: QueueId) -> PathBuf {
+        self.ext.dir.join(topic).join(queue.to_string())
     }
 }
 
@@ -140,6 +153,10 @@ pub struct ConsumeQueue {
     /// Bytes of that file whose blocks are reserved.
     reserved: u64,
     max_physical: PhysicalOffset,
+    /// Gives new entries units, if they get some.
+    ext: Option<ExtWriter>,
+    /// Why they last got none, until that is told.
+    ext_failure: Option<QueueError>,
 }
 
 impl ConsumeQueue {
@@ -181,8 +198,10 @@ impl ConsumeQueue {
         let flushed = QueueOffset(unflushed.map_or(0, |start| start / ENTRY_BYTES)).min(max);
         let has_new_names = !files.starts().is_empty();
         let flush = FlushState { flushed, has_new_names, is_poisoned: false };
+        let ext = Arc::new(Ext::new(disk.clone(), config.ext_dir(topic, queue)));
         let shared = Arc::new(Shared {
             disk,
+            ext,
             dir,
             file_bytes: len,
             files: ArcSwap::from_pointee(opened),
@@ -196,6 +215,8 @@ impl ConsumeQueue {
             // Blocks behind the end may be reserved or a hole; they are reserved again.
             reserved: end_byte % len,
             max_physical: last.map_or(PhysicalOffset(0), |entry| entry.end()),
+            ext: None,
+            ext_failure: None,
         })
     }
 
@@ -234,7 +255,8 @@ impl ConsumeQueue {
             self.shared.min.store(first.0, Ordering::Release);
             self.shared.flush_state().flushed = first;
         }
-        let (mut next, mut rest) = (first, entries);
+        let named = self.name_units(entries);
+        let (mut next, mut rest) = (first, named.as_deref().unwrap_or(entries));
         while !rest.is_empty() {
             let written = self.write_some(next, rest)?;
             rest = rest.get(written..).unwrap_or_default();
@@ -370,11 +392,16 @@ impl ConsumeQueue {
         shared.max.store(0, Ordering::Release);
         shared.min.store(0, Ordering::Release);
         let had = shared.files.swap(Arc::default());
+        if let Some(ext) = &mut self.ext {
+            ext.forget();
+        }
+        // The queue first: nothing may be left that names what is gone.
         let mut removed = shared.disk.remove_dir(&shared.dir);
         if let (Some(topic_dir), false) = (shared.dir.parent(), had.is_empty()) {
             // Or its messages would be there again after a loss of power.
             removed = removed.and_then(|()| shared.disk.sync_dir(topic_dir));
         }
-        removed.map_err(|e| io_error(&shared.dir, e))
+        removed.map_err(|e| io_error(&shared.dir, e))?;
+        shared.ext.delete()
     }
 }

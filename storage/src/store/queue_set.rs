@@ -270,7 +270,8 @@ impl QueueSet {
 
     fn open_files(&self, topic: &str, queue: QueueId) -> Result<ConsumeQueue, QueueError> {
         let within = (self.log.min_offset(), self.log.max_offset());
-        ConsumeQueue::open(self.disk.clone(), &self.config, topic, queue, within)
+        let opened = ConsumeQueue::open(self.disk.clone(), &self.config, topic, queue, within)?;
+        Ok(opened.with_ext(&self.config, &self.log))
     }
 
     /// Drops what is known of a topic's queues: they have been deleted.
@@ -421,6 +422,8 @@ impl QueueSet {
 
     fn remove_files(&self, name: &QueueName) -> Result<(), QueueError> {
         let dir = self.config.queue_dir(&name.topic, name.queue);
+        self.disk.remove_dir(&dir).map_err(|error| queue_error(&dir, error))?;
+        let dir = self.config.ext_dir(&name.topic, name.queue);
         self.disk.remove_dir(&dir).map_err(|error| queue_error(&dir, error))
     }
 
