@@ -19,8 +19,6 @@ pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 pub(crate) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 /// A queue cannot have more entries: bytes are counted by a signed number.
 const SLOTS_MAX: u64 = i64::MAX as u64 / ENTRY_BYTES;
-/// Entries with such a code refer to a unit of the queue's extension.
-pub(crate) const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
 /// The delays of the levels, unless configured otherwise (`messageDelayLevel`), in ms.
 const DELAYS_MS: [i64; 18] = [
@@ -36,8 +34,10 @@ pub(crate) struct ExpectedEntry<'a> {
     /// The place in the queue.
     pub(crate) slot: u64,
     pub(crate) entry: IndexEntry,
-    /// When the record was stored, if the entry's code is a time of delivery.
-    pub(crate) delayed_since: Option<i64>,
+    /// When the record was stored.
+    pub(crate) stored: i64,
+    /// Whether the entry's code is a time of delivery.
+    pub(crate) is_delayed: bool,
 }
 
 /// Why a record cannot be in a queue, whole as it is.
@@ -86,7 +86,8 @@ pub(crate) fn expected_entries<'a>(
         queue,
         slot,
         entry,
-        delayed_since: level.map(|_| head.store_timestamp),
+        stored: head.store_timestamp,
+        is_delayed: level.is_some(),
     });
     let (Some(queues), Some(slots)) = (
         properties::get(text, INNER_MULTI_DISPATCH),
@@ -98,7 +99,8 @@ pub(crate) fn expected_entries<'a>(
         let slot = slot.parse().ok().filter(|slot| *slot < SLOTS_MAX);
         if let (true, Some(slot)) = (topic.starts_with(LIGHT_QUEUE_PREFIX), slot) {
             let entry = IndexEntry { tags_code: tag, ..entry };
-            f(ExpectedEntry { topic, queue: 0, slot, entry, delayed_since: None });
+            let stored = head.store_timestamp;
+            f(ExpectedEntry { topic, queue: 0, slot, entry, stored, is_delayed: false });
         }
     }
     Ok(())

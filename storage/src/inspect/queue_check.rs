@@ -13,20 +13,23 @@ use std::{
 };
 
 use super::{
-    expected::{EXT_ADDRESS_MAX, ExpectedEntry},
-    ext::ext_tags_code,
+    expected::ExpectedEntry,
     finding::{Finding, FindingKind, Findings, Severity},
     queue_walk::{Walk, compare_each, look_behind},
     slots::{Slots, slot_finding},
 };
 use crate::{
-    consume_queue::{IndexEntry, entry::Slot},
+    consume_queue::{IndexEntry, entry::Slot, ext},
     disk::Disk,
     inspect::log_files::{RowFile, usual_len},
 };
 
 /// Memory for the slots of all queues together.
 const SLOTS_BYTES: usize = 64 << 20;
+/// What becomes of an entry with a wrong code.
+const MISSES: &str = "takes it as it is, so that filters miss the message";
+/// What becomes of an entry of which the code cannot be known.
+const PASSES: &str = "takes it as it is, or writes the queue anew if it is the last: its message passes every filter";
 /// Stretches of missing entries that are told apart in one queue.
 const RUNS_MAX: usize = 16;
 
@@ -303,7 +306,7 @@ impl<'a> Queue<'a> {
     }
 
     /// The code of an entry is not the one of its record: a time of delivery by another table of delays,
-    /// an address in the extension, or wrong.
+    /// the address of a unit that has to have it, or wrong.
     fn check_code(
         &mut self,
         disk: &dyn Disk,
@@ -311,22 +314,56 @@ impl<'a> Queue<'a> {
         code: i64,
         findings: &mut Findings<'_>,
     ) {
-        if code <= EXT_ADDRESS_MAX
-            && ext_tags_code(disk, &self.ext_dir, code).ok().flatten()
-                == Some(expected.entry.tags_code)
-        {
+        let Some(at) = ext::position(code) else {
+            if !self.is_code_of(expected, code) {
+                self.add_wrong(expected, code.to_string(), MISSES, findings);
+            }
             return;
+        };
+        match ext::look(disk, &self.ext_dir, at) {
+            Ok(Some((unit, _))) if !self.is_code_of(expected, unit.tags_code) => {
+                let found = format!("{} in the unit at byte {at} of its extension", unit.tags_code);
+                self.add_wrong(expected, found, MISSES, findings);
+            }
+            Ok(Some((unit, _))) if unit.store_timestamp != expected.stored => {
+                let (slots, slot) = (&self.slots, expected.slot);
+                let note = slot_finding(Severity::Warning, FindingKind::ExtUnit, slots, slot);
+                let found = format!("{} in the unit at byte {at}", unit.store_timestamp);
+                let wanted = format!("store time {}", expected.stored);
+                findings.add(note.expected(wanted).found(found).at_start("leaves it so"));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                let found = format!("the address of byte {at} of its extension, where no unit is");
+                self.add_wrong(expected, found, PASSES, findings);
+            }
+            // Told when the extensions are gone through.
+            Err(_) => {}
         }
-        if expected.delayed_since.is_some_and(|since| code >= since && code - since < 1 << 36) {
-            self.other_delays += 1;
-            return;
-        }
+    }
+
+    /// Whether a code is the one of a record, noting one by another table of delays.
+    fn is_code_of(&mut self, expected: &ExpectedEntry<'_>, code: i64) -> bool {
+        let since = expected.stored;
+        let is_delay = expected.is_delayed && code >= since && code - since < 1 << 36;
+        let is_same = code == expected.entry.tags_code;
+        self.other_delays += u64::from(is_delay && !is_same);
+        is_same || is_delay
+    }
+
+    fn add_wrong(
+        &mut self,
+        expected: &ExpectedEntry<'_>,
+        found: String,
+        at_start: &'static str,
+        findings: &mut Findings<'_>,
+    ) {
         self.mark_bad(expected.slot);
         findings.add(
             slot_finding(Severity::Fault, FindingKind::EntryWrong, &self.slots, expected.slot)
                 .expected(format!("tag code {}", expected.entry.tags_code))
-                .found(code.to_string())
-                .at_start("takes it as it is, so that filters miss the message"),
+                .found(found)
+                .at_start(at_start),
         );
     }
 
