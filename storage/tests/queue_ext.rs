@@ -3,7 +3,10 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use common::{Broker, LIMITS, config};
 use gantry_codec::{Record, properties::tag_hash};
@@ -33,6 +36,12 @@ fn send(broker: &mut Broker, number: usize) -> PhysicalOffset {
     broker.publish();
     broker.dispatch();
     offset
+}
+
+fn fill(broker: &mut Broker, numbers: Range<usize>) {
+    for number in numbers {
+        send(broker, number);
+    }
 }
 
 /// What of `from` on has the tag.
@@ -68,7 +77,7 @@ fn addresses(places: &[i64]) -> Vec<i64> {
 fn the_bytes_are_javas() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..5).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..5);
     broker.stop();
     assert_eq!(codes(&disk, 6), [addresses(&[0, 20, 40, 60, 100]), vec![0]].concat());
     let mut want = Vec::new();
@@ -87,7 +96,7 @@ fn the_bytes_are_javas() {
 fn filters_see_the_tags_with_the_key_and_without() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..10).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..10);
     assert_eq!(tagged(&mut broker, "A", 0).0, ["0", "2", "4", "6", "8"]);
     broker.stop();
     for config in [config(), with_units()] {
@@ -106,7 +115,7 @@ fn filters_see_the_tags_with_the_key_and_without() {
 fn without_the_key_new_entries_have_their_hashes_and_old_ones_stay() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..2).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..2);
     broker.stop();
     let mut broker = open(&disk, config());
     send(&mut broker, 2);
@@ -125,9 +134,9 @@ fn without_the_key_new_entries_have_their_hashes_and_old_ones_stay() {
 fn units_of_entries_that_were_cut_are_written_over() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..2).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..2);
     broker.checkpoint().unwrap();
-    (2..9).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 2..9);
     broker.kill();
     let mut broker = open(&disk, with_units());
     assert_eq!(tagged(&mut broker, "A", 0).0, ["0", "2", "4", "6", "8"]);
@@ -140,7 +149,7 @@ fn units_of_entries_that_were_cut_are_written_over() {
 fn after_a_loss_of_power_every_tag_is_known() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..6).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..6);
     broker.checkpoint().unwrap();
     broker.kill();
     let disk = disk.crash();
@@ -153,7 +162,7 @@ fn after_a_loss_of_power_every_tag_is_known() {
 fn a_damaged_unit_hides_nothing_and_is_told_once() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..4).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..4);
     broker.stop();
     let mut bytes = disk.read(&file(0)).unwrap().unwrap();
     bytes[21] = 0;
@@ -170,7 +179,7 @@ fn a_damaged_unit_hides_nothing_and_is_told_once() {
 fn an_extension_that_is_gone_is_made_again() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..6).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..6);
     broker.stop();
     for config in [with_units(), config()] {
         let is_on = config.queues.ext.is_on;
@@ -208,7 +217,7 @@ fn leading_files_go_with_the_entries_that_name_them() {
 fn a_deleted_queue_leaves_no_extension() {
     let disk = MemDisk::default();
     let mut broker = open(&disk, with_units());
-    (0..6).for_each(|number| drop(send(&mut broker, number)));
+    fill(&mut broker, 0..6);
     broker.delete_topic("t");
     assert!(names(&disk).is_empty());
     send(&mut broker, 1);

@@ -9,7 +9,7 @@ use gantry_storage::{
 use crate::{
     common::{Broker, config},
     support::{
-        FILE, fill, flip, inspection, killed_store, lines, look, mend, place, queue_file,
+        FILE, fill, flip, inspection, killed_store, lines, log_file, look, mend, place, queue_file,
         root_file, send_with, store, the, wrong,
     },
 };
