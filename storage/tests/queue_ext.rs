@@ -237,5 +237,6 @@ fn units_that_cannot_be_written_leave_the_hash_in_the_entry() {
     let hash = i64::from(tag_hash("A"));
     assert_eq!(broker.view("t", 0).entry(QueueOffset(0)).unwrap().tags_code, hash);
     assert!(broker.queue("t", 0).ext_failure().is_some());
+    send(&mut broker, 1);
     assert!(broker.queue("t", 0).ext_failure().is_none(), "told once");
 }

@@ -155,8 +155,10 @@ pub struct ConsumeQueue {
     max_physical: PhysicalOffset,
     /// Gives new entries units, if they get some.
     ext: Option<ExtWriter>,
-    /// Why they last got none, until that is told.
+    /// Why they began to get none, until that is told.
     ext_failure: Option<QueueError>,
+    /// Whether the last ones got none.
+    is_ext_failing: bool,
 }
 
 impl ConsumeQueue {
@@ -217,6 +219,7 @@ impl ConsumeQueue {
             max_physical: last.map_or(PhysicalOffset(0), |entry| entry.end()),
             ext: None,
             ext_failure: None,
+            is_ext_failing: false,
         })
     }
 

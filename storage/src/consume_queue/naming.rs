@@ -70,7 +70,7 @@ impl ConsumeQueue {
         self
     }
 
-    /// Why entries got no units when they should have; told once. They have their codes themselves.
+    /// Why entries began to get no units when they should have; told once. They have their codes themselves.
     pub fn ext_failure(&mut self) -> Option<QueueError> {
         self.ext_failure.take()
     }
@@ -81,9 +81,14 @@ impl ConsumeQueue {
         let view = ConsumeQueueView(self.shared.clone());
         let mut named = entries.to_vec();
         match ext.name_units(&mut named, || view.last_unit()) {
-            Ok(()) => Some(named),
+            Ok(()) => {
+                self.is_ext_failing = false;
+                Some(named)
+            }
             Err(e) => {
-                self.ext_failure = Some(e);
+                if !std::mem::replace(&mut self.is_ext_failing, true) {
+                    self.ext_failure = Some(e);
+                }
                 None
             }
         }

@@ -19,17 +19,13 @@ use super::{
     slots::{Slots, slot_finding},
 };
 use crate::{
-    consume_queue::{IndexEntry, entry::Slot, ext},
+    consume_queue::{IndexEntry, entry::Slot},
     disk::Disk,
     inspect::log_files::{RowFile, usual_len},
 };
 
 /// Memory for the slots of all queues together.
 const SLOTS_BYTES: usize = 64 << 20;
-/// What becomes of an entry with a wrong code.
-const MISSES: &str = "takes it as it is, so that filters miss the message";
-/// What becomes of an entry of which the code cannot be known.
-const PASSES: &str = "takes it as it is, or writes the queue anew if it is the last: its message passes every filter";
 /// Stretches of missing entries that are told apart in one queue.
 const RUNS_MAX: usize = 16;
 
@@ -47,7 +43,7 @@ pub(crate) struct Queue<'a> {
     pub(crate) topic: String,
     pub(crate) id: u32,
     pub(crate) slots: Slots<'a>,
-    ext_dir: PathBuf,
+    pub(super) ext_dir: PathBuf,
     /// Slots that were compared with a record of theirs.
     compared: u64,
     /// The next queue offset in the log.
@@ -56,7 +52,7 @@ pub(crate) struct Queue<'a> {
     /// Records of which the slots belong to later ones.
     superseded: u64,
     /// Entries with another delay than their level's.
-    other_delays: u64,
+    pub(super) other_delays: u64,
     /// The first slot that has to be written anew.
     pub(crate) first_bad: Option<u64>,
     /// Entries whose records are damaged.
@@ -303,68 +299,6 @@ impl<'a> Queue<'a> {
                 );
             }
         }
-    }
-
-    /// The code of an entry is not the one of its record: a time of delivery by another table of delays,
-    /// the address of a unit that has to have it, or wrong.
-    fn check_code(
-        &mut self,
-        disk: &dyn Disk,
-        expected: &ExpectedEntry<'_>,
-        code: i64,
-        findings: &mut Findings<'_>,
-    ) {
-        let Some(at) = ext::position(code) else {
-            if !self.is_code_of(expected, code) {
-                self.add_wrong(expected, code.to_string(), MISSES, findings);
-            }
-            return;
-        };
-        match ext::look(disk, &self.ext_dir, at) {
-            Ok(Some((unit, _))) if !self.is_code_of(expected, unit.tags_code) => {
-                let found = format!("{} in the unit at byte {at} of its extension", unit.tags_code);
-                self.add_wrong(expected, found, MISSES, findings);
-            }
-            Ok(Some((unit, _))) if unit.store_timestamp != expected.stored => {
-                let (slots, slot) = (&self.slots, expected.slot);
-                let note = slot_finding(Severity::Warning, FindingKind::ExtUnit, slots, slot);
-                let found = format!("{} in the unit at byte {at}", unit.store_timestamp);
-                let wanted = format!("store time {}", expected.stored);
-                findings.add(note.expected(wanted).found(found).at_start("leaves it so"));
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                let found = format!("the address of byte {at} of its extension, where no unit is");
-                self.add_wrong(expected, found, PASSES, findings);
-            }
-            // Told when the extensions are gone through.
-            Err(_) => {}
-        }
-    }
-
-    /// Whether a code is the one of a record, noting one by another table of delays.
-    fn is_code_of(&mut self, expected: &ExpectedEntry<'_>, code: i64) -> bool {
-        let since = expected.stored;
-        let is_delay = expected.is_delayed && code >= since && code - since < 1 << 36;
-        let is_same = code == expected.entry.tags_code;
-        self.other_delays += u64::from(is_delay && !is_same);
-        is_same || is_delay
-    }
-
-    fn add_wrong(
-        &mut self,
-        expected: &ExpectedEntry<'_>,
-        found: String,
-        at_start: &'static str,
-        findings: &mut Findings<'_>,
-    ) {
-        self.mark_bad(expected.slot);
-        findings.add(
-            slot_finding(Severity::Fault, FindingKind::EntryWrong, &self.slots, expected.slot)
-                .expected(format!("tag code {}", expected.entry.tags_code))
-                .found(found)
-                .at_start(at_start),
-        );
     }
 
     fn add_missing(&mut self, expected: &ExpectedEntry<'_>) {

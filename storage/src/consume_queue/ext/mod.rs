@@ -1,6 +1,6 @@
 //! A queue's extension: what does not fit into an entry, in files beside the queue's.
 //!
-//! With `enableConsumeQueueExt` an entry has, where its tag's hash was, the address of a [`unit`] that
+//! With `enableConsumeQueueExt` an entry has, where its tag's hash was, the address of a [unit](mod@unit) that
 //! holds the hash and the time of storing. Units lie one behind the other in a row of files of one size;
 //! one that would not leave four bytes free at the end of a file goes to the next.
 //!
