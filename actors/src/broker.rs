@@ -330,6 +330,8 @@ impl Start<'_> {
                 log_bytes,
             )
         };
+        config.queues.ext.is_on = store.enable_consume_queue_ext;
+        config.queues.ext.segment_bytes = store.mapped_file_size_consume_queue_ext;
         config.delay_levels = levels.clone();
         config.check_crc = store.check_crc_on_recover;
         config

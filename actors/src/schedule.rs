@@ -123,8 +123,9 @@ impl Schedule {
             && let Some(entry) = view.entry(QueueOffset(next))
         {
             // A time beyond the level's delay comes from a clock or a configuration that has changed.
-            let due = entry.tags_code.min(now + delay);
-            if due > now && entry.tags_code <= now + delay {
+            let time = self.time_of(&entry, delay);
+            let due = time.min(now + delay);
+            if due > now && time <= now + delay {
                 head = Some(due);
                 break;
             }
@@ -144,6 +145,15 @@ impl Schedule {
         self.under_way.insert(level, next);
         self.parts.appender.do_send(AppendBatch(batch));
         None
+    }
+
+    /// When an entry is due. One whose unit cannot be read has its time in the log.
+    fn time_of(&self, entry: &IndexEntry, delay: i64) -> i64 {
+        if entry.names_a_unit() {
+            self.parts.log.store_timestamp(entry.offset).map_or(0, |stored| stored + delay)
+        } else {
+            entry.tags_code
+        }
     }
 
     fn add(&self, batch: &mut SendBatch, entry: &IndexEntry) {

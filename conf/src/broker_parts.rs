@@ -84,6 +84,11 @@ pub struct StoreConfig {
     /// Bytes of one file of a queue's index; a multiple of 20.
     #[serde(deserialize_with = "index_file_bytes")]
     pub mapped_file_size_consume_queue: u64,
+    /// New entries of queues get units of the extension.
+    pub enable_consume_queue_ext: bool,
+    /// Bytes of one file of a queue's extension.
+    #[serde(deserialize_with = "int::<24, FILE_BYTES_MAX, _, _>")]
+    pub mapped_file_size_consume_queue_ext: u64,
     /// Bytes of the largest body.
     #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
     pub max_message_size: usize,

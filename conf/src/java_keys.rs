@@ -14,7 +14,7 @@ pub(crate) const OF_BROKER: &[KeyList] = &[STORE, HA, TIMER, BROKER, POP, THREAD
 pub(crate) const OF_NAMESRV: &[KeyList] = &[NAMESRV, SERVER];
 
 const STORE: KeyList = "
-    enableConsumeQueueExt mappedFileSizeConsumeQueueExt bitMapLengthConsumeQueueExt
+    bitMapLengthConsumeQueueExt
     mapperFileSizeBatchConsumeQueue flushCommitLogTimed commitIntervalCommitLog
     commitCommitLogLeastPages commitCommitLogThoroughInterval
     flushConsumeQueueLeastPages flushConsumeQueueThoroughInterval wakeFlushWhenPutMessage

@@ -155,6 +155,8 @@ fn defaults_are_those_of_the_java_broker() {
         ("compressedRegister", "false"),
         ("mappedFileSizeCommitLog", "1073741824"),
         ("mappedFileSizeConsumeQueue", "6000000"),
+        ("enableConsumeQueueExt", "false"),
+        ("mappedFileSizeConsumeQueueExt", "50331648"),
         ("maxMessageSize", "4194304"),
         ("checkCRCOnRecover", "true"),
         ("fileReservedTime", "72"),

@@ -57,8 +57,8 @@ pub use commit_log::{
     RemoveError, WrongSegment, allocate_segment,
 };
 pub use consume_queue::{
-    ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, QueueFlusher,
-    trim_unopened,
+    ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, ExtConfig, IndexEntry, QueueError,
+    QueueFlusher, trim_unopened,
 };
 pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, Space, StoreLock};
 pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};

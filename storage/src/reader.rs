@@ -110,6 +110,8 @@ pub struct PullOutcome {
     pub count: u32,
     /// What is wrong with the first message, if that is the status.
     pub damage: Option<Damage>,
+    /// A message whose tag is not known, as the unit that has it cannot be read: told once per queue.
+    pub unknown_tag: Option<QueueOffset>,
 }
 
 /// A message that cannot be given to anybody.
@@ -141,8 +143,17 @@ impl PullOutcome {
         max_offset: QueueOffset,
     ) -> Self {
         let slices = Vec::new();
-        let (count, damage) = (0, None);
-        Self { status, next_begin_offset, min_offset, max_offset, slices, count, damage }
+        let (count, damage, unknown_tag) = (0, None, None);
+        Self {
+            status,
+            next_begin_offset,
+            min_offset,
+            max_offset,
+            slices,
+            count,
+            damage,
+            unknown_tag,
+        }
     }
 
     /// Bytes of all messages.
@@ -165,7 +176,8 @@ impl PullOutcome {
     }
 }
 
-/// Whether an entry may be given to the consumer.
+/// Whether an entry may be given to the consumer. It is asked with the real code of the entry, and not
+/// at all if that is not known: the message passes, as consumers filter once more.
 pub type EntryFilter<'a> = &'a dyn Fn(&IndexEntry) -> bool;
 
 /// Reads from `offset`; `None` as filter lets everything pass.
@@ -225,9 +237,9 @@ impl Pull<'_> {
         let mut next = begin;
         while next < stop {
             let (from, mut is_full) = (next, false);
-            next = view.each(from, stop.since(from), |_, entry| {
+            next = view.each(from, stop.since(from), |at, entry| {
                 is_full = self.is_full(&entry);
-                !is_full && self.take(&entry)
+                !is_full && self.take(view, at, &entry)
             });
             if self.damage.is_none() && view.is_lost(next) {
                 self.damage = Some(Damage::Lost);
@@ -266,11 +278,11 @@ impl Pull<'_> {
 
     /// Takes the entry's message, if the filter lets it pass and its log file is still there; false if
     /// it is damaged.
-    fn take(&mut self, entry: &IndexEntry) -> bool {
+    fn take(&mut self, view: &ConsumeQueueView, at: QueueOffset, entry: &IndexEntry) -> bool {
         if self.gone_before.is_some_and(|gone| entry.offset < gone) {
             return true;
         }
-        let status = if self.filter.is_some_and(|wants| !wants(entry)) {
+        let status = if self.refuses(view, at, entry) {
             PullStatus::NoMatchedMessage
         } else if self.is_damaged(entry) {
             return false;
@@ -287,6 +299,21 @@ impl Pull<'_> {
             self.outcome.status = status;
         }
         true
+    }
+
+    /// Whether the filter does not let the entry pass.
+    #[inline]
+    fn refuses(&mut self, view: &ConsumeQueueView, at: QueueOffset, entry: &IndexEntry) -> bool {
+        let Some(wants) = self.filter else { return false };
+        match view.tags_code(entry) {
+            Some(tags_code) => !wants(&IndexEntry { tags_code, ..*entry }),
+            None => {
+                if view.tells_unknown_tag() {
+                    self.outcome.unknown_tag = Some(at);
+                }
+                false
+            }
+        }
     }
 
     /// Whether the entry's record was not received by this process and is not whole.

@@ -16,7 +16,7 @@ use gantry_storage::{
     CommitLog, ConsumeQueueView, IndexEntry, PullLimits, PullOutcome, PullStatus, QueueOffset,
     is_cold, pull,
 };
-use slog::error;
+use slog::{error, warn};
 use tokio::time::Instant;
 
 use super::{Session, cold::ColdPull};
@@ -264,6 +264,11 @@ impl Session {
             if !self.shared.config.skip_damaged {
                 return fail_pull(request, &error_to_wire::damaged(request, damage), out);
             }
+        }
+        if let Some(offset) = found.unknown_tag {
+            let slot = &request.slot;
+            warn!(self.shared.log_to, "tag is not known, its unit cannot be read: passes the filter";
+                "topic" => &*slot.topic, "queue" => slot.queue_id, "offset" => offset.0);
         }
         let reply = PullReply {
             opaque: request.opaque,

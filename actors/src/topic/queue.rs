@@ -160,6 +160,9 @@ impl Queue {
             return;
         }
         self.lacks_entries = false;
+        if let Some(e) = self.index.ext_failure() {
+            warn!(self.log, "entries have no units of the extension"; "error" => %e);
+        }
         self.slot.advanced();
         if !self.held.is_empty() {
             self.held.arrived((first.0..).zip(fresh.iter().map(|e| e.tags_code)));

@@ -43,6 +43,8 @@ impl QueueFlusher {
 
 fn sync(shared: &Shared, state: &mut FlushState) -> io::Result<()> {
     let end = shared.max_offset();
+    // What entries name goes first.
+    shared.ext.sync()?;
     shared.sync(state.flushed.0 * ENTRY_BYTES, end.0 * ENTRY_BYTES)?;
     if state.has_new_names {
         // The folders of the queue and of its topic may be new as well.

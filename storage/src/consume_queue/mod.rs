@@ -16,8 +16,10 @@
 
 pub(crate) mod entry;
 mod error;
+pub(crate) mod ext;
 pub(crate) mod files;
 mod flusher;
+mod naming;
 mod trim;
 mod view;
 
@@ -33,6 +35,7 @@ use arc_swap::ArcSwap;
 
 pub use entry::IndexEntry;
 pub use error::QueueError;
+pub use ext::ExtConfig;
 pub use flusher::QueueFlusher;
 pub use trim::trim_unopened;
 pub use view::ConsumeQueueView;
@@ -40,6 +43,7 @@ pub use view::ConsumeQueueView;
 use self::{
     entry::{ENTRY_BYTES, SLOTS_MAX, Slot},
     error::io_error,
+    ext::{Ext, ExtWriter},
     files::QueueFiles,
     flusher::FlushState,
     view::{QueueFile, Shared},
@@ -67,17 +71,26 @@ pub struct ConsumeQueueConfig {
     pub dir: PathBuf,
     /// Bytes of a file, a multiple of 20.
     pub segment_bytes: u64,
+    /// The extensions.
+    pub ext: ExtConfig,
 }
 
 impl ConsumeQueueConfig {
     /// Files of `segment_bytes`, rounded up to whole entries.
     pub fn new(dir: PathBuf, segment_bytes: u64) -> Self {
-        Self { dir, segment_bytes: segment_bytes.div_ceil(ENTRY_BYTES).max(1) * ENTRY_BYTES }
+        let segment_bytes = segment_bytes.div_ceil(ENTRY_BYTES).max(1) * ENTRY_BYTES;
+        let ext = ExtConfig::off(dir.with_file_name("consumequeue_ext"));
+        Self { dir, segment_bytes, ext }
     }
 
     /// The folder of a queue.
     pub fn queue_dir(&self, topic: &str, queue: QueueId) -> PathBuf {
         self.dir.join(topic).join(queue.to_string())
+    }
+
+    /// The folder of a queue's extension.
+    pub fn ext_dir(&self, topic: &str, queue: QueueId) -> PathBuf {
+        self.ext.dir.join(topic).join(queue.to_string())
     }
 }
 
@@ -89,6 +102,12 @@ pub struct ConsumeQueue {
     /// Bytes of that file whose blocks are reserved.
     reserved: u64,
     max_physical: PhysicalOffset,
+    /// Gives new entries units, if they get some.
+    ext: Option<ExtWriter>,
+    /// Why they began to get none, until that is told.
+    ext_failure: Option<QueueError>,
+    /// Whether the last ones got none.
+    is_ext_failing: bool,
 }
 
 impl ConsumeQueue {
@@ -130,8 +149,10 @@ impl ConsumeQueue {
         let flushed = QueueOffset(unflushed.map_or(0, |start| start / ENTRY_BYTES)).min(max);
         let has_new_names = !files.starts().is_empty();
         let flush = FlushState { flushed, has_new_names, is_poisoned: false };
+        let ext = Arc::new(Ext::new(disk.clone(), config.ext_dir(topic, queue)));
         let shared = Arc::new(Shared {
             disk,
+            ext,
             dir,
             file_bytes: len,
             files: ArcSwap::from_pointee(opened),
@@ -145,6 +166,9 @@ impl ConsumeQueue {
             // Blocks behind the end may be reserved or a hole; they are reserved again.
             reserved: end_byte % len,
             max_physical: last.map_or(PhysicalOffset(0), |entry| entry.end()),
+            ext: None,
+            ext_failure: None,
+            is_ext_failing: false,
         })
     }
 
@@ -185,7 +209,8 @@ impl ConsumeQueue {
             self.shared.min.store(first.0, Ordering::Release);
             self.shared.flush_state().flushed = first;
         }
-        let (mut next, mut rest) = (first, entries);
+        let named = self.name_units(entries);
+        let (mut next, mut rest) = (first, named.as_deref().unwrap_or(entries));
         while !rest.is_empty() {
             let written = self.write_some(next, rest)?;
             rest = rest.get(written..).unwrap_or_default();
@@ -340,11 +365,16 @@ impl ConsumeQueue {
         shared.max.store(0, Ordering::Release);
         shared.min.store(0, Ordering::Release);
         let had = shared.files.swap(Arc::default());
+        if let Some(ext) = &mut self.ext {
+            ext.forget();
+        }
+        // The queue first: nothing may be left that names what is gone.
         let mut removed = shared.disk.remove_dir(&shared.dir);
         if let (Some(topic_dir), false) = (shared.dir.parent(), had.is_empty()) {
             // Or its messages would be there again after a loss of power.
             removed = removed.and_then(|()| shared.disk.sync_dir(topic_dir));
         }
-        removed.map_err(|e| io_error(&shared.dir, e))
+        removed.map_err(|e| io_error(&shared.dir, e))?;
+        shared.ext.delete()
     }
 }

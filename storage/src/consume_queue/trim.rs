@@ -16,7 +16,8 @@ use std::{
 };
 
 use super::{
-    ConsumeQueue, ConsumeQueueConfig, QueueError, entry::ENTRY_BYTES, files::QueueFiles, io_error,
+    ConsumeQueue, ConsumeQueueConfig, QueueError, entry::ENTRY_BYTES, ext, files::QueueFiles,
+    io_error,
 };
 use crate::{
     commit_log::segment_path,
@@ -74,6 +75,9 @@ impl ConsumeQueue {
         }
         let gone = starts.into_iter().take(gone);
         remove(&*shared.disk, &shared.dir, gone)?;
+        if let Some(first) = self.view().first_unit() {
+            self.shared.ext.trim(first)?;
+        }
         Ok(QueueOffset(min))
     }
 }
@@ -98,6 +102,10 @@ pub fn trim_unopened(
     let begin = files.begin_at(log_min, end)?.max(min.min(end));
     let gone = leading(files.starts(), config.segment_bytes, begin);
     remove(disk, &dir, files.starts().iter().copied().take(gone))?;
+    let first = if begin < end { files.slot(begin)?.entry() } else { None };
+    if let Some(at) = first.and_then(|entry| ext::position(entry.tags_code)) {
+        ext::trim(disk, &config.ext_dir(topic, queue), at)?;
+    }
     Ok(Some(begin))
 }
 

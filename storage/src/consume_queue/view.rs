@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     entry::{ENTRY_BYTES, IndexEntry, Slot},
+    ext::Ext,
     flusher::{FlushState, QueueFlusher},
 };
 use crate::{commit_log::segment_path, disk::Disk, offset::QueueOffset, segment::Segment};
@@ -24,6 +25,7 @@ use crate::{commit_log::segment_path, disk::Disk, offset::QueueOffset, segment::
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) dir: PathBuf,
+    pub(super) ext: Arc<Ext>,
     pub(super) file_bytes: u64,
     /// In order, without gaps.
     pub(super) files: ArcSwap<Vec<Arc<QueueFile>>>,
@@ -120,14 +122,15 @@ impl ConsumeQueueView {
         is_lost
     }
 
-    /// The entry at `offset`; `None` outside of the queue, or if its file cannot be read.
+    /// The entry at `offset`, with the code that its unit has if it names one that can be read; `None`
+    /// outside of the queue, or if its file cannot be read.
     pub fn entry(&self, offset: QueueOffset) -> Option<IndexEntry> {
         let mut found = None;
         self.each(offset, 1, |_, entry| {
             found = Some(entry);
             true
         });
-        found
+        found.map(|entry| self.with_code(entry))
     }
 
     /// The first entry at `offset` or behind it, and its offset: slots that hold none although entries
@@ -146,7 +149,7 @@ impl ConsumeQueueView {
         None
     }
 
-    /// Calls `f` with the entries from `offset` on, at most `count` and not beyond their file's end,
+    /// Calls `f` with the entries as they are on disk (see [`tags_code`](Self::tags_code)) from `offset` on, at most `count` and not beyond their file's end,
     /// until it says to stop by returning false. Returns the offset behind the last entry that `f`
     /// accepted: `offset` itself if there is none.
     pub fn each(
@@ -172,7 +175,12 @@ impl ConsumeQueueView {
     }
 
     /// Calls `f` with the bytes of up to `count` slots.
-    fn with_slots(&self, offset: QueueOffset, count: u64, f: impl FnOnce(&[u8])) -> Option<()> {
+    pub(super) fn with_slots(
+        &self,
+        offset: QueueOffset,
+        count: u64,
+        f: impl FnOnce(&[u8]),
+    ) -> Option<()> {
         let (shared, files) = (&*self.0, self.0.files.load());
         let byte = offset.0.checked_mul(ENTRY_BYTES)?;
         let ahead = byte.checked_sub(files.first()?.start)?;

@@ -16,8 +16,6 @@ use crate::{
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Queues of topics with this prefix refer to records of other topics.
 pub(crate) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
-/// Entries with such a code refer to a unit of the queue's extension.
-pub(crate) const EXT_ADDRESS_MAX: i64 = i32::MIN as i64 - 1;
 
 /// An entry that some queue should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +25,10 @@ pub(crate) struct ExpectedEntry<'a> {
     /// The place in the queue.
     pub(crate) slot: u64,
     pub(crate) entry: IndexEntry,
-    /// When the record was stored, if the entry's code is a time of delivery.
-    pub(crate) delayed_since: Option<i64>,
+    /// When the record was stored.
+    pub(crate) stored: i64,
+    /// Whether the entry's code is a time of delivery.
+    pub(crate) is_delayed: bool,
 }
 
 /// Gives `f` the entries that the record at `offset` should have.
@@ -62,7 +62,8 @@ pub(crate) fn expected_entries<'a>(
         queue,
         slot,
         entry,
-        delayed_since: level.map(|_| head.store_timestamp),
+        stored: head.store_timestamp,
+        is_delayed: level.is_some(),
     });
     let (Some(queues), Some(slots)) = (
         properties::get(text, INNER_MULTI_DISPATCH),
@@ -74,7 +75,8 @@ pub(crate) fn expected_entries<'a>(
         let slot = slot.parse().ok().filter(|slot| *slot < SLOTS_MAX);
         if let (true, Some(slot)) = (topic.starts_with(LIGHT_QUEUE_PREFIX), slot) {
             let entry = IndexEntry { tags_code: tag, ..entry };
-            f(ExpectedEntry { topic, queue: 0, slot, entry, delayed_since: None });
+            let stored = head.store_timestamp;
+            f(ExpectedEntry { topic, queue: 0, slot, entry, stored, is_delayed: false });
         }
     }
     Ok(())

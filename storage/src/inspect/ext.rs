@@ -1,6 +1,7 @@
 //! The side files of queues: extensions and batch queues (store.md 2.3, 2.4).
 //!
-//! gantry reads neither, but leaves them alone; what is checked is that they are what they look like.
+//! What is checked here is that they are what they look like; whether units of extensions say what the log
+//! says is seen when the entries are compared that name them. gantry leaves batch queues alone.
 //!
 //! | unit of an extension | | unit of a batch queue | |
 //! |---|---|---|---|
@@ -27,21 +28,7 @@ use crate::disk::Disk;
 const EXT_HEAD_BYTES: usize = 20;
 const BATCH_UNIT_BYTES: usize = 46;
 const STEP_BYTES: usize = 64 << 10;
-const LEAVES: &str = "does not use it";
-
-/// The tag code in the unit that the address `code` refers to.
-pub(crate) fn ext_tags_code(disk: &dyn Disk, dir: &Path, code: i64) -> io::Result<Option<i64>> {
-    let place = code.wrapping_sub(i64::MIN) as u64;
-    for (name, len) in disk.list(dir)? {
-        let (Ok(start), Some(len)) = (name.parse::<u64>(), len) else { continue };
-        if (start..start.saturating_add(len)).contains(&place) {
-            let unit = disk.read_at(&dir.join(name), place - start, EXT_HEAD_BYTES)?;
-            let is_unit = unit.len() == EXT_HEAD_BYTES && i16_at(&unit, 0) >= EXT_HEAD_BYTES as i16;
-            return Ok(is_unit.then(|| u64_at(&unit, 2) as i64));
-        }
-    }
-    Ok(None)
-}
+const LEAVES: &str = "leaves it so";
 
 /// How many units there are below a folder, the broken ones told.
 pub(crate) fn check_ext(disk: &dyn Disk, root: &Path, findings: &mut Findings<'_>) -> u64 {

@@ -17,6 +17,7 @@
 //! is written and no lock is taken, so a store in use can be looked at too; what is found then is of the
 //! moment. What cannot be read is a finding, not a failure.
 
+mod code_check;
 mod config_check;
 mod contents;
 mod diagnosis;

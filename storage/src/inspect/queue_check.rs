@@ -13,8 +13,7 @@ use std::{
 };
 
 use super::{
-    expected::{EXT_ADDRESS_MAX, ExpectedEntry},
-    ext::ext_tags_code,
+    expected::ExpectedEntry,
     finding::{Finding, FindingKind, Findings, Severity},
     queue_walk::{Walk, compare_each, look_behind},
     slots::{Slots, slot_finding},
@@ -44,7 +43,7 @@ pub(crate) struct Queue<'a> {
     pub(crate) topic: String,
     pub(crate) id: u32,
     pub(crate) slots: Slots<'a>,
-    ext_dir: PathBuf,
+    pub(super) ext_dir: PathBuf,
     /// Slots that were compared with a record of theirs.
     compared: u64,
     /// The next queue offset in the log.
@@ -53,7 +52,7 @@ pub(crate) struct Queue<'a> {
     /// Records of which the slots belong to later ones.
     superseded: u64,
     /// Entries with another delay than their level's.
-    other_delays: u64,
+    pub(super) other_delays: u64,
     /// The first slot that has to be written anew.
     pub(crate) first_bad: Option<u64>,
     /// Entries whose records are damaged.
@@ -300,34 +299,6 @@ impl<'a> Queue<'a> {
                 );
             }
         }
-    }
-
-    /// The code of an entry is not the one of its record: a time of delivery by another table of delays,
-    /// an address in the extension, or wrong.
-    fn check_code(
-        &mut self,
-        disk: &dyn Disk,
-        expected: &ExpectedEntry<'_>,
-        code: i64,
-        findings: &mut Findings<'_>,
-    ) {
-        if code <= EXT_ADDRESS_MAX
-            && ext_tags_code(disk, &self.ext_dir, code).ok().flatten()
-                == Some(expected.entry.tags_code)
-        {
-            return;
-        }
-        if expected.delayed_since.is_some_and(|since| code >= since && code - since < 1 << 36) {
-            self.other_delays += 1;
-            return;
-        }
-        self.mark_bad(expected.slot);
-        findings.add(
-            slot_finding(Severity::Fault, FindingKind::EntryWrong, &self.slots, expected.slot)
-                .expected(format!("tag code {}", expected.entry.tags_code))
-                .found(code.to_string())
-                .at_start("takes it as it is, so that filters miss the message"),
-        );
     }
 
     fn add_missing(&mut self, expected: &ExpectedEntry<'_>) {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | entries of records at the limit (see [`super::start`]) or behind | cut; the dispatcher makes them again |
 //! | entries that the log does not confirm, at the end | cut: stale slots of a Java broker, pages of a log that was lost |
+//! | a last entry that names a unit of an extension that is gone | the queue is built again from the log |
 //! | fewer entries than an earlier life wrote down, or a later beginning in the same log | the queue is built again from the log |
 //! | nothing, and the log has nothing of it either | it goes on behind its old end |
 //!
@@ -36,12 +37,12 @@ use super::{
     ends::{Ends, EndsTable},
     io_error,
     rebuild::{Rebuild, Wanted},
-    settle::{Ask, ask_log, confirmed_end, last_entry},
+    settle::{Ask, LIGHT_QUEUE_PREFIX, ask_log, confirmed_end, last_entry},
 };
 use crate::{
     commit_log::CommitLog,
     consume_queue::{
-        ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, QueueError, files::QueueFiles,
+        ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, QueueError, ext, files::QueueFiles,
         trim_unopened,
     },
     disk::Disk,
@@ -270,7 +271,8 @@ impl QueueSet {
 
     fn open_files(&self, topic: &str, queue: QueueId) -> Result<ConsumeQueue, QueueError> {
         let within = (self.log.min_offset(), self.log.max_offset());
-        ConsumeQueue::open(self.disk.clone(), &self.config, topic, queue, within)
+        let opened = ConsumeQueue::open(self.disk.clone(), &self.config, topic, queue, within)?;
+        Ok(opened.with_ext(&self.config, &self.log))
     }
 
     /// Drops what is known of a topic's queues: they have been deleted.
@@ -369,6 +371,9 @@ impl QueueSet {
         if let Some(old) = old.filter(|old| ends.max < old.max || self.begins_late(&ends, old)) {
             return Ok(Err(old));
         }
+        if self.lacks_units(&name, &ends)? {
+            return Ok(Err(ends));
+        }
         set_now(stripe, &name, Now::Settled(ends));
         Ok(Ok(ends))
     }
@@ -377,6 +382,22 @@ impl QueueSet {
     /// the log begins where it did.
     fn begins_late(&self, ends: &Ends, old: &Ends) -> bool {
         ends.min > old.min && old.log_min == self.log.min_offset()
+    }
+
+    /// Whether the unit is gone that the queue's last entry names. (Those of the first ones may be: the
+    /// queue may have begun later, which is not written down.) The log does not say where entries of
+    /// light queues belong, so that those keep what they have.
+    fn lacks_units(&self, name: &QueueName, ends: &Ends) -> Result<bool, QueueError> {
+        if ends.min >= ends.max || name.topic.starts_with(LIGHT_QUEUE_PREFIX) {
+            return Ok(false);
+        }
+        let last = last_entry(&name.files(&*self.disk, &self.config)?, ends.max)?;
+        let Some(unit) = last.and_then(|last| ext::position(last.tags_code)) else {
+            return Ok(false);
+        };
+        let dir = self.config.ext_dir(&name.topic, name.queue);
+        let found = ext::look(&*self.disk, &dir, unit);
+        Ok(found.map_err(|e| queue_error(&dir, e))?.is_none())
     }
 
     /// Cuts a queue to what can be relied on.
@@ -421,6 +442,8 @@ impl QueueSet {
 
     fn remove_files(&self, name: &QueueName) -> Result<(), QueueError> {
         let dir = self.config.queue_dir(&name.topic, name.queue);
+        self.disk.remove_dir(&dir).map_err(|error| queue_error(&dir, error))?;
+        let dir = self.config.ext_dir(&name.topic, name.queue);
         self.disk.remove_dir(&dir).map_err(|error| queue_error(&dir, error))
     }
 

@@ -63,6 +63,7 @@ impl Rebuild<'_> {
         let within = (log.min_offset(), log.max_offset());
         let open = |wanted: &Wanted<'_>| {
             ConsumeQueue::open(self.disk.clone(), self.config, wanted.topic, wanted.queue, within)
+                .map(|opened| opened.with_ext(self.config, log))
         };
         let mut queues = self.wanted.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let places = Places::of(self.wanted);

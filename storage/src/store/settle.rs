@@ -18,7 +18,7 @@ use crate::{
 /// a row, or all there are, are taken for that and not for stale ones.
 const SHIFTED_RUN_MIN: u64 = 4096;
 /// Queues of topics with this prefix refer to records of other topics.
-const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
+pub(super) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// What the log says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

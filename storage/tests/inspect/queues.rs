@@ -9,7 +9,7 @@ use gantry_storage::{
 use crate::{
     common::{Broker, config},
     support::{
-        FILE, fill, flip, inspection, killed_store, lines, look, mend, place, queue_file,
+        FILE, fill, flip, inspection, killed_store, lines, log_file, look, mend, place, queue_file,
         root_file, send_with, store, the, wrong,
     },
 };
@@ -219,10 +219,17 @@ fn an_entry_may_refer_to_its_extension() {
     assert_eq!(wrong(&disk), ["fault entry-wrong consumequeue/t/0/0:100"]);
     let mut unit = vec![0; 64];
     unit[..2].copy_from_slice(&20i16.to_be_bytes());
+    let slot = disk.read_at(&queue_file("t", 0), 5 * 20, 8).unwrap();
+    let record = u64::from_be_bytes(slot.try_into().unwrap());
+    unit[10..18].copy_from_slice(&disk.read_at(&log_file(0), record + 56, 8).unwrap());
     let ext = root_file("consumequeue_ext/t/0").join(format!("{:020}", 0));
     disk.write_atomic(&ext, &unit).unwrap();
     assert_eq!(wrong(&disk), [""; 0]);
     assert_eq!(look(&disk).0.side_units, 1);
+    disk.overwrite(&ext, 10, &[1]).unwrap();
+    assert_eq!(wrong(&disk), ["warning ext-unit consumequeue/t/0/0:100"]);
+    disk.overwrite(&ext, 9, &[1]).unwrap();
+    assert_eq!(wrong(&disk), ["fault entry-wrong consumequeue/t/0/0:100"]);
 }
 
 #[test]

@@ -25,8 +25,10 @@ pub(super) fn remove(
         if belongs || topics.get(&topic).is_some() {
             continue;
         }
-        let path = dir.join(&topic);
-        disk.remove_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        for dir in [dir, &store.config().queues.ext.dir] {
+            let path = dir.join(&topic);
+            disk.remove_dir(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        }
         store.forget_queues(&topic);
         info!(log, "queues of an unused topic removed"; "topic" => &topic);
         removed.push(topic);
