@@ -578,7 +578,7 @@ fn ask_files<'a>(
 ) -> impl Fn(&QueueName, QueueOffset, &crate::consume_queue::IndexEntry) -> Verdict + Sync + 'a {
     |name, offset, entry| {
         if entry.offset < files.begin() {
-            return Verdict::Confirmed;
+            return Verdict::Gone;
         }
         let record = files.record(entry.offset);
         record.map_or(Verdict::Refuted, |(head, bytes)| compare(name, offset, entry, &head, bytes))
