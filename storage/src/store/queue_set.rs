@@ -15,6 +15,10 @@
 //! it need not be new. Where queues are few, all are settled at start, many at a time; where they are
 //! very many, each waits for its first use.
 //!
+//! Clearing is not durable by itself, and what comes back is refuted as long as the log has something
+//! else there. So what was cut off is on the disk before the next checkpoint says that the log is
+//! dispatched, and the log's old files may go.
+//!
 //! Invariants: a queue is settled once in a life, before anybody appends to it; queues of one stripe
 //! are settled one after the other.
 //! Failure policy: a queue that cannot be settled stays as it is on disk, its user is told, and the
@@ -87,6 +91,8 @@ pub(super) struct QueueSet {
     stripes: [Mutex<Stripe>; STRIPES],
     /// Whether the file of ends says what is not true any more.
     is_table_stale: AtomicBool,
+    /// Whether what was cut off could not be brought to the disk: a later sync would not tell.
+    is_poisoned: AtomicBool,
 }
 
 type Stripe = BTreeMap<Arc<str>, BTreeMap<u32, State>>;
@@ -95,6 +101,8 @@ struct State {
     /// What was written down of it last.
     known: Option<Ends>,
     now: Now,
+    /// Whether what was cut off may still be on the disk.
+    is_cut: bool,
 }
 
 enum Now {
@@ -172,7 +180,11 @@ impl QueueName {
         disk: &'a dyn Disk,
         config: &ConsumeQueueConfig,
     ) -> Result<QueueFiles<'a>, QueueError> {
-        QueueFiles::list(disk, config, &config.queue_dir(&self.topic, self.queue))
+        QueueFiles::list(disk, config, &self.dir(config))
+    }
+
+    fn dir(&self, config: &ConsumeQueueConfig) -> PathBuf {
+        config.queue_dir(&self.topic, self.queue)
     }
 }
 
@@ -196,9 +208,10 @@ impl QueueSet {
             cut,
             stripes,
             is_table_stale: AtomicBool::new(false),
+            is_poisoned: AtomicBool::new(false),
         };
         for (name, ends) in ends {
-            set.enter(&name, State { known: Some(ends), now: Now::Untouched });
+            set.enter(&name, State { known: Some(ends), ..State::UNKNOWN });
         }
         for name in &found.names {
             let mut stripe = set.stripe(&name.topic);
@@ -365,11 +378,11 @@ impl QueueSet {
             Some(Now::Untouched) | None => {}
         }
         let name = QueueName { topic: topic.into(), queue };
-        let ends = self.cut(&name)?;
+        let (ends, is_cut) = self.cut(&name)?;
         if let Some(old) = old.filter(|old| ends.max < old.max || self.begins_late(&ends, old)) {
             return Ok(Err(old));
         }
-        set_now(stripe, &name, Now::Settled(ends));
+        set_settled(stripe, &name, ends, is_cut);
         Ok(Ok(ends))
     }
 
@@ -379,20 +392,21 @@ impl QueueSet {
         ends.min > old.min && old.log_min == self.log.min_offset()
     }
 
-    /// Cuts a queue to what can be relied on.
-    fn cut(&self, name: &QueueName) -> Result<Ends, QueueError> {
+    /// Cuts a queue to what can be relied on; whether there may have been something behind.
+    fn cut(&self, name: &QueueName) -> Result<(Ends, bool), QueueError> {
         let mut files = name.files(&*self.disk, &self.config)?;
         let log_min = self.log.min_offset();
         if files.starts().is_empty() {
-            return Ok(Ends { log_min, ..Ends::default() });
+            return Ok((Ends { log_min, ..Ends::default() }, false));
         }
         let ask = |at, entry: &_| ask_log(&self.log, name, at, entry);
         let max = confirmed_end(&files, self.cut.limit, ask)?;
         let min = files.begin_at(log_min, max)?;
-        if self.cut.sweeps || files.is_used(max)? {
+        let cuts = self.cut.sweeps || files.is_used(max)?;
+        if cuts {
             files.clear_from(max)?;
         }
-        Ok(Ends { min, max, log_min })
+        Ok((Ends { min, max, log_min }, cuts))
     }
 
     fn build_again(&self, lacking: &[(&QueueName, Ends)]) -> Result<(), QueueError> {
@@ -425,13 +439,15 @@ impl QueueSet {
     }
 
     fn settle_rebuilt(&self, stripe: &mut Stripe, name: &QueueName) -> Result<Ends, QueueError> {
-        let ends = self.cut(name)?;
-        set_now(stripe, name, Now::Settled(ends));
+        let (ends, is_cut) = self.cut(name)?;
+        set_settled(stripe, name, ends, is_cut);
         Ok(ends)
     }
 
-    /// Flushes all queues that are open and have something that is not on disk.
+    /// Flushes all queues that are open and have something that is not on disk, and what was cut off
+    /// queues in this life: it must not come back when the log cannot refute it any more.
     pub(super) fn flush(&self) -> Result<(), QueueError> {
+        self.sync_cuts()?;
         for stripe in &self.stripes {
             let dirty: Vec<_> = {
                 let stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -443,6 +459,33 @@ impl QueueSet {
             }
         }
         Ok(())
+    }
+
+    fn sync_cuts(&self) -> Result<(), QueueError> {
+        if self.is_poisoned.load(Ordering::Acquire) {
+            return Err(QueueError::Poisoned { path: self.config.dir.display().to_string() });
+        }
+        let names = self.take_cuts();
+        let synced = in_parallel(&names, |name| {
+            QueueFiles::look(&*self.disk, &self.config, &name.dir(&self.config))?.sync_end()
+        });
+        self.is_poisoned.fetch_or(synced.is_err(), Ordering::AcqRel);
+        synced.map(drop)
+    }
+
+    /// The queues of which something was cut off since the last call.
+    fn take_cuts(&self) -> Vec<QueueName> {
+        let mut names = Vec::new();
+        for stripe in &self.stripes {
+            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            for (topic, queues) in stripe.iter_mut() {
+                let cut = queues.iter_mut().filter_map(|(id, state)| {
+                    std::mem::take(&mut state.is_cut).then_some(QueueId(*id))
+                });
+                names.extend(cut.map(|queue| QueueName { topic: topic.clone(), queue }));
+            }
+        }
+        names
     }
 
     /// What the next life shall know of the queues, all of which are on disk up to their ends.
@@ -523,14 +566,15 @@ impl QueueSet {
     }
 }
 
-/// Enters what is true of a queue now.
-fn set_now(stripe: &mut Stripe, name: &QueueName, now: Now) {
+/// Enters where a queue ends, and whether something was cut off there.
+fn set_settled(stripe: &mut Stripe, name: &QueueName, ends: Ends, is_cut: bool) {
     let queues = stripe.entry(name.topic.clone()).or_default();
-    queues.entry(name.queue.0).or_insert(State::UNKNOWN).now = now;
+    let state = queues.entry(name.queue.0).or_insert(State::UNKNOWN);
+    (state.now, state.is_cut) = (Now::Settled(ends), is_cut);
 }
 
 impl State {
-    const UNKNOWN: Self = Self { known: None, now: Now::Untouched };
+    const UNKNOWN: Self = Self { known: None, now: Now::Untouched, is_cut: false };
 
     fn dirty(&self) -> Option<&ConsumeQueueView> {
         match &self.now {

@@ -227,3 +227,19 @@ fn a_point_without_its_entries_does_not_count() {
     world.index();
     assert_eq!(world.find("k"), sent);
 }
+
+/// The point of a file that is gone must not come to mean a later one of its name: that one's entries
+/// were never said to be on the disk.
+#[test]
+fn no_file_is_named_as_one_that_a_point_may_still_name() {
+    let (mut world, _) = world();
+    world.flush();
+    let disk = world.kill();
+    let index = Path::new("/store/index");
+    let names = || disk.list(index).unwrap().into_iter().map(|(name, _)| name);
+    let last = names().next_back().unwrap();
+    disk.remove_dir(index).unwrap();
+    let mut world = World::open(&disk);
+    world.index();
+    assert!(names().next().unwrap() > last);
+}
