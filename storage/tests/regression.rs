@@ -269,3 +269,24 @@ fn what_was_cut_off_a_queue_came_back_when_the_log_had_moved_on() {
     broker.kill();
     assert_eq!(Broker::open(disk.crash()).range("t", 0), (8, 8));
 }
+
+/// The folder could not be synced when a log file was removed. The next try found the file gone and did
+/// not sync the folder either; with the next file in another folder, the log had a hole after a loss of
+/// power.
+#[test]
+fn a_removal_that_was_tried_again_did_not_last() {
+    for seed in 0..10 {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        for number in 0..40 {
+            broker.send("t", 0, &body(number, 108));
+        }
+        broker.checkpoint().unwrap();
+        disk.set_plan(FaultPlan::new(seed).at_op(DiskOp::SyncDir, 0, DiskFault::Io));
+        assert!(broker.log().remove_before(&disk, PhysicalOffset(2048)).is_err());
+        broker.log().remove_before(&disk, PhysicalOffset(2048)).unwrap();
+        broker.kill();
+        let broker = Broker::open(disk.crash());
+        assert_eq!(broker.log().min_offset(), PhysicalOffset(2048), "seed {seed}");
+    }
+}
