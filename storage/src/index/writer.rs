@@ -281,6 +281,8 @@ impl Pen {
             before.write_header();
         }
         let before = before.map(|before| &**before);
+        // If this fails, something may be left under that name: the next try takes another.
+        self.after = number;
         let file = IndexFile::create(&*self.disk, &config.dir, number, config.layout, before);
         let file = Arc::new(file.map_err(|e| io_error(Path::new(&config.dir), e))?);
         self.reserved = 0;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gantry_storage::{Disk, MemDisk, PhysicalOffset};
+use gantry_storage::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, PhysicalOffset};
 
 use crate::world::{Keys, World};
 
@@ -242,4 +242,16 @@ fn no_file_is_named_as_one_that_a_point_may_still_name() {
     let mut world = World::open(&disk);
     world.index();
     assert!(names().next().unwrap() > last);
+}
+
+/// What a creation left that failed, and could not be tidied up either, does not stand in the way.
+#[test]
+fn a_file_that_could_not_be_made_is_made_under_another_name() {
+    let mut world = World::open(&MemDisk::new());
+    let sent = world.send_keys(["k"; 3]);
+    let plan = FaultPlan::new(0).at_op(DiskOp::Reserve, 0, DiskFault::Full);
+    world.disk.set_plan(plan.at_op(DiskOp::Remove, 0, DiskFault::Io));
+    assert!(world.writer.advance(world.store.log().max_offset(), 5).is_err());
+    world.index();
+    assert_eq!(world.find("k"), sent);
 }
