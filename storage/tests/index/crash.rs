@@ -255,3 +255,20 @@ fn a_file_that_could_not_be_made_is_made_under_another_name() {
     world.index();
     assert_eq!(world.find("k"), sent);
 }
+
+/// The index ended before the log began, and as many entries as its last record had were left out of
+/// those of the log's first one.
+#[test]
+fn an_index_that_ends_before_the_log_lets_nothing_out() {
+    let (mut world, _) = world();
+    world.index();
+    let end = world.store.log().max_offset();
+    let sent = world.send_keys(["k"; 120]);
+    let log = world.store.log().clone();
+    log.remove_before(&world.disk, log.next_segment_after(end)).unwrap();
+    let disk = world.stop_without_index();
+    let mut world = World::open(&disk);
+    world.index();
+    let there = sent.into_iter().filter(|at| PhysicalOffset(*at) >= log.min_offset());
+    assert_eq!(world.find("k"), there.collect::<Vec<_>>());
+}
