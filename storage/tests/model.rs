@@ -1,17 +1,20 @@
-//! A store against a plain vector: any sequence of work, restarts, kills and losses of power.
+//! A store against a plain vector: any sequence of work, removals, restarts, kills and losses of power.
 //!
 //! The model is the list of all records in the order of the log. After a kill the store must have at
 //! least what was published, after a loss of power what was flushed, and never more than was appended;
 //! what it has must be the beginning of that list, and every queue must give exactly its part of it,
 //! in order, with consecutive offsets. A topic that is deleted begins anew with the next message: of its
-//! records, those count that were appended since.
+//! records, those count that were appended since. Records of removed files stay in the list, counted
+//! apart: the store must have none of them, and every queue begins behind its last one.
 
 mod common;
 
 use std::{collections::BTreeSet, hash::BuildHasher, path::Path, sync::Arc};
 
 use common::{Broker, body};
-use gantry_storage::{Disk, DispatchReader, MemDisk, PhysicalOffset, Store, StoreConfig};
+use gantry_storage::{
+    Disk, DispatchReader, MemDisk, PhysicalOffset, QueueName, QueueOffset, Store, StoreConfig,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ enum Step {
     Read { queue: u32, from: u64 },
     /// Delete a topic, which is one queue here.
     Delete { queue: u32 },
+    /// Remove the log's oldest files, so many at most, and trim the queues.
+    Remove { files: u64 },
     /// The appender dies and is made again.
     NewTail,
     /// The broker ends in some way and is started again.
@@ -62,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Checkpoint),
         3 => (0..4u32, any::<u64>()).prop_map(|(queue, from)| Step::Read { queue, from }),
         1 => (0..4u32).prop_map(|queue| Step::Delete { queue }),
+        2 => (1..4u64).prop_map(|files| Step::Remove { files }),
         1 => Just(Step::NewTail),
         2 => restart,
     ]
@@ -82,6 +88,8 @@ struct World {
     broker: Option<Broker>,
     /// Queue and body of every record, in the order of the log.
     records: Vec<(u32, Vec<u8>)>,
+    /// Where each of them lies.
+    places: Vec<PhysicalOffset>,
     /// Per queue, the place in `records` from which on its records count.
     begins: [usize; 4],
     published: usize,
@@ -93,8 +101,8 @@ impl World {
     fn new() -> Self {
         let disk = MemDisk::new();
         let broker = Some(Broker::try_open(disk.clone(), config()).unwrap());
-        let (records, begins) = (Vec::new(), [0; 4]);
-        Self { disk, broker, records, begins, published: 0, flushed: 0, number: 0 }
+        let (records, places, begins) = (Vec::new(), Vec::new(), [0; 4]);
+        Self { disk, broker, records, places, begins, published: 0, flushed: 0, number: 0 }
     }
 
     fn broker(&mut self) -> &mut Broker {
@@ -129,6 +137,7 @@ impl World {
             }
             Step::Read { queue, from } => self.read(queue, from),
             Step::Delete { queue } => self.delete(queue),
+            Step::Remove { files } => self.remove(files),
             Step::NewTail => self.new_tail(),
             Step::Restart { how, foreign_checkpoint } => self.restart(&how, foreign_checkpoint),
         }
@@ -137,8 +146,15 @@ impl World {
     fn append(&mut self, queue: u32, bytes: usize, tag: &str) {
         let body = body(self.number, bytes);
         self.number += 1;
-        self.broker().append(&topic(queue), 0, &body, tag);
+        let place = self.broker().append(&topic(queue), 0, &body, tag);
         self.records.push((queue, body));
+        self.places.push(place);
+    }
+
+    /// How many of the queue's messages are gone with their files.
+    fn gone(&mut self, queue: u32) -> usize {
+        let log_min = self.broker().log().min_offset();
+        self.bodies(queue, self.places.partition_point(|place| *place < log_min)).len()
     }
 
     /// What the queue has of the first `count` records.
@@ -152,11 +168,13 @@ impl World {
         if self.deleted().contains(&topic(queue)) {
             return;
         }
-        let bodies = self.bodies(queue, self.published);
+        let (bodies, gone) = (self.bodies(queue, self.published), self.gone(queue) as u64);
         let broker = self.broker();
-        let max = broker.view(&topic(queue), 0).max_offset().0;
+        let view = broker.view(&topic(queue), 0);
+        let (min, max) = (view.min_offset().0, view.max_offset().0);
         assert!(max <= bodies.len() as u64, "more messages than were published");
-        let from = from % (max + 1);
+        assert_eq!(min, gone, "the queue begins elsewhere than the log has it");
+        let from = min + from % (max - min + 1);
         assert!(broker.bodies(&topic(queue), 0, from) == bodies[from as usize..max as usize]);
     }
 
@@ -167,6 +185,27 @@ impl World {
         broker.delete_topic(&topic(queue));
         self.published = self.records.len();
         self.begins[queue as usize] = self.records.len();
+    }
+
+    /// What goes has been indexed, and the queues are on disk: as the cleaner has it. Queues that nobody
+    /// has open are trimmed by the store.
+    fn remove(&mut self, files: u64) {
+        let disk = self.disk.clone();
+        let broker = self.broker();
+        broker.checkpoint().unwrap();
+        let log = broker.log().clone();
+        let limit = log.min_offset().plus(files * log.config().segment_bytes);
+        log.remove_before(&disk, limit.min(broker.reader.position())).unwrap();
+        for queue in broker.queues.values_mut() {
+            queue.trim_before(log.min_offset()).unwrap();
+        }
+        let owned = |name: &QueueName| broker.queues.contains_key(&(name.topic.to_string(), 0));
+        for name in broker.store.queue_names() {
+            let begin = broker.store.trim_queue(&name.topic, name.queue, QueueOffset(0)).unwrap();
+            assert!(begin.is_none() || !owned(&name), "trimmed behind its owner's back");
+        }
+        broker.store.queue_was_trimmed();
+        self.flushed = self.published;
     }
 
     /// The topics that were deleted and of which the log has nothing since.
@@ -185,6 +224,7 @@ impl World {
         drop(tail);
         let tail = store.log().tail().unwrap();
         self.records.truncate(self.published);
+        self.places.truncate(self.published);
         for queue in 0..4 {
             let next = self.bodies(queue, self.records.len()).len() as u64;
             next_offsets.insert((topic(queue), 0), next);
@@ -221,6 +261,7 @@ impl World {
         assert!(found >= least, "{found} records of {least} that had to be there");
         assert!(found <= self.records.len(), "more records than were appended");
         self.records.truncate(found);
+        self.places.truncate(found);
         self.begins = self.begins.map(|begin| begin.min(found));
         (self.published, self.flushed) = (found, found);
         self.broker = Some(self.open());
@@ -234,7 +275,8 @@ impl World {
     /// How many records a start finds. It is made on a copy of the disk.
     fn records_on_disk(&self) -> usize {
         let store = Store::open(config(), Arc::new(self.disk.kill())).unwrap();
-        let mut count = 0;
+        let log_min = store.log().min_offset();
+        let mut count = self.places.partition_point(|place| *place < log_min);
         let mut reader = DispatchReader::new(store.log().clone(), PhysicalOffset(0));
         reader.read(usize::MAX, |_| count += 1).unwrap();
         count
@@ -245,10 +287,13 @@ impl World {
         let deleted = self.deleted();
         for queue in (0..4).filter(|queue| !deleted.contains(&topic(*queue))) {
             let want = self.bodies(queue, self.records.len());
-            let (broker, from) = (self.broker(), want.len() / 3);
-            let found = broker.bodies(&topic(queue), 0, 0);
-            assert!(found == want, "queue {queue}: {} messages of {}", found.len(), want.len());
-            assert!(broker.bodies(&topic(queue), 0, from as u64) == want[from..]);
+            let (gone, broker) = (self.gone(queue), self.broker());
+            let min = broker.view(&topic(queue), 0).min_offset();
+            assert_eq!(min.0 as usize, gone, "queue {queue} begins elsewhere");
+            for from in [gone, gone + (want.len() - gone) / 3] {
+                let found = broker.bodies(&topic(queue), 0, from as u64);
+                assert!(found == want[from..], "queue {queue} of {} from {from}", want.len());
+            }
         }
     }
 }

@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use common::{Broker, body, config};
 use gantry_storage::{
     Disk, DiskFault, DiskOp, DispatchReader, FaultPlan, IndexPoint, MemDisk, PhysicalOffset,
-    StoreConfig,
+    QueueId, StoreConfig,
 };
 
 fn log_file(start: u64) -> PathBuf {
     config().log.dirs[0].join(format!("{start:020}"))
+}
+
+/// The first file of queue 0 of topic `t`.
+fn queue_file() -> PathBuf {
+    config().queues.queue_dir("t", QueueId(0)).join(format!("{:020}", 0))
 }
 
 /// Messages that the log has.
@@ -196,4 +201,92 @@ fn the_index_point_outlived_the_log_that_it_was_of() {
     assert_eq!(broker.store.index_evidence().point, None);
     let again = Broker::open(disk.crash());
     assert_eq!(again.store.index_evidence().point, None, "on disk, too");
+}
+
+/// Half a slot was left behind the end of a queue by a loss of power. It named the log's beginning, which
+/// had moved on, so the log did not refute it, and the queue had a message too many.
+#[test]
+fn half_a_slot_was_taken_for_a_message_that_is_gone() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    for number in 0..40 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    broker.checkpoint().unwrap();
+    broker.log().remove_before(&disk, PhysicalOffset(2048)).unwrap();
+    broker.kill();
+    let disk = disk.kill();
+    let half = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 200, 0, 0, 0, 0, 0, 0, 0, 0];
+    for behind in [0, 1] {
+        let disk = disk.kill();
+        disk.overwrite(&queue_file(), (40 + behind) * 20, &half).unwrap();
+        let broker = Broker::open(disk);
+        assert_eq!(broker.range("t", 0), (10, 40), "{behind} slots behind the end");
+    }
+}
+
+/// The names in a topic's folder could not be synced when a queue was deleted. The next try found
+/// nothing to remove and did not sync them either, and a loss of power brought the messages back.
+#[test]
+fn a_deletion_that_was_tried_again_did_not_last() {
+    for seed in 0..10 {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        broker.send("t", 0, b"to be deleted");
+        broker.checkpoint().unwrap();
+        disk.set_plan(FaultPlan::new(seed).at_op(DiskOp::SyncDir, 0, DiskFault::Io));
+        assert!(broker.queue("t", 0).delete().is_err());
+        broker.queues.clear();
+        broker.queue("t", 0).delete().unwrap();
+        assert!(disk.crash().read(&queue_file()).unwrap().is_none(), "seed {seed}");
+    }
+}
+
+/// What a start cut off a queue came back with the next loss of power. By then the log had other records
+/// in that place, and they had left it with their file, so that it did not refute the entries.
+#[test]
+fn what_was_cut_off_a_queue_came_back_when_the_log_had_moved_on() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    for number in 0..8 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    broker.checkpoint().unwrap();
+    for number in 8..10 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    broker.queue("t", 0).flush().unwrap();
+    broker.kill();
+    // The queue had been written back, the log had not.
+    let disk = disk.crash();
+    let mut broker = Broker::open(disk.clone());
+    assert_eq!(broker.range("t", 0), (0, 8));
+    for number in 0..20 {
+        broker.send("other", 0, &body(number, 108));
+    }
+    broker.checkpoint().unwrap();
+    broker.log().remove_before(&disk, PhysicalOffset(2048)).unwrap();
+    broker.kill();
+    assert_eq!(Broker::open(disk.crash()).range("t", 0), (8, 8));
+}
+
+/// The folder could not be synced when a log file was removed. The next try found the file gone and did
+/// not sync the folder either; with the next file in another folder, the log had a hole after a loss of
+/// power.
+#[test]
+fn a_removal_that_was_tried_again_did_not_last() {
+    for seed in 0..10 {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        for number in 0..40 {
+            broker.send("t", 0, &body(number, 108));
+        }
+        broker.checkpoint().unwrap();
+        disk.set_plan(FaultPlan::new(seed).at_op(DiskOp::SyncDir, 0, DiskFault::Io));
+        assert!(broker.log().remove_before(&disk, PhysicalOffset(2048)).is_err());
+        broker.log().remove_before(&disk, PhysicalOffset(2048)).unwrap();
+        broker.kill();
+        let broker = Broker::open(disk.crash());
+        assert_eq!(broker.log().min_offset(), PhysicalOffset(2048), "seed {seed}");
+    }
 }

@@ -121,6 +121,11 @@ impl CommitLog {
         let failed = |path: String| move |error| RemoveError { path, error };
         let found = LogConfig::find(disk, self.config().all_dirs(), start);
         let Some(path) = found.map_err(failed(format!("log file {start}")))? else {
+            // An earlier try may have got no further than this.
+            for folder in &self.config().dirs {
+                let synced = disk.sync_dir(folder);
+                synced.map_err(failed(folder.display().to_string()))?;
+            }
             return Ok(None);
         };
         let folder = path.parent().unwrap_or(&path);

@@ -8,6 +8,7 @@
 
 use std::{
     cell::RefCell,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -171,7 +172,8 @@ impl<'a> QueueFiles<'a> {
         Ok(offset < self.last() && self.slot(offset)? != Slot::Unused)
     }
 
-    /// Makes `end` the end: clears every slot from there on, and removes the files behind.
+    /// Makes `end` the end: clears every slot from there on, and removes the files behind. What was there
+    /// may come back with a loss of power until [`sync_end`](Self::sync_end).
     pub(crate) fn clear_from(&mut self, end: QueueOffset) -> Result<(), QueueError> {
         self.block.take();
         let byte = end.0.saturating_mul(ENTRY_BYTES);
@@ -184,6 +186,18 @@ impl<'a> QueueFiles<'a> {
             self.disk.clear_from(&path, byte - start).map_err(|e| io_error(&path, e))?;
         }
         Ok(())
+    }
+
+    /// Has the last file and the names of all be on the disk as they are.
+    pub(crate) fn sync_end(&self) -> Result<(), QueueError> {
+        if let Some(start) = self.starts.last() {
+            let path = segment_path(&self.dir, *start);
+            self.disk.sync_file(&path).map_err(|e| io_error(&path, e))?;
+        }
+        match self.disk.sync_dir(&self.dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(&self.dir, e)),
+            _ => Ok(()),
+        }
     }
 
     /// The first offset in `low..high` that is not as `f` wants, while all before it are.

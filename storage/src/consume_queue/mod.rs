@@ -364,15 +364,19 @@ impl ConsumeQueue {
         (state.flushed, state.has_new_names) = (QueueOffset(0), false);
         shared.max.store(0, Ordering::Release);
         shared.min.store(0, Ordering::Release);
-        let had = shared.files.swap(Arc::default());
+        shared.files.store(Arc::default());
         if let Some(ext) = &mut self.ext {
             ext.forget();
         }
         // The queue first: nothing may be left that names what is gone.
         let mut removed = shared.disk.remove_dir(&shared.dir);
-        if let (Some(topic_dir), false) = (shared.dir.parent(), had.is_empty()) {
-            // Or its messages would be there again after a loss of power.
-            removed = removed.and_then(|()| shared.disk.sync_dir(topic_dir));
+        if let Some(topic_dir) = shared.dir.parent() {
+            // Or its messages would be there again after a loss of power; also if an earlier try has
+            // removed the files and got no further.
+            removed = removed.and_then(|()| match shared.disk.sync_dir(topic_dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                synced => synced,
+            });
         }
         removed.map_err(|e| io_error(&shared.dir, e))?;
         shared.ext.delete()

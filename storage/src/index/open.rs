@@ -74,7 +74,9 @@ pub(super) fn open(
         Some(from) if from <= log.max_offset() => (from, 0),
         _ => end_of(&files),
     };
-    let from = from.max(log.min_offset());
+    // If that record is gone, nothing of the one that indexing goes on with has been done.
+    let log_min = log.min_offset();
+    let (from, done) = if from < log_min { (log_min, 0) } else { (from, done) };
     let removed = before - files.len();
     let report = IndexReport { files: files.len(), removed, rebuilt, from };
     Ok(Opened { files, from, done, changed: rebuilt || removed > 0, report })

@@ -80,12 +80,15 @@ impl IndexWriter {
         index.0.is_open.store(true, Ordering::Release);
         let reader = LogReader::new(log.clone(), from);
         let done = (from, done);
+        // A point that does not count any more must never name a later file.
+        let after = evidence.point.map_or(0, |point| point.file);
         let pen = Pen {
             index: index.clone(),
             disk,
             clock,
             file,
             reserved: 0,
+            after,
             done,
             topic: None,
             _right: right,
@@ -208,6 +211,8 @@ struct Pen {
     file: Option<Arc<IndexFile>>,
     /// Up to where that has its blocks.
     reserved: u64,
+    /// New files are named by later numbers than this.
+    after: u64,
     /// Of the record there, so many entries are written.
     done: (PhysicalOffset, usize),
     /// The topic of the last record.
@@ -265,16 +270,19 @@ impl Pen {
         Ok(file)
     }
 
-    /// The file behind the last one: named by the time, but never before it.
+    /// The file behind the last one: named by the time, but never before it, nor by a name that may be
+    /// written down for a file that is gone.
     fn next_file(&mut self) -> Result<Arc<IndexFile>, IndexError> {
         let (files, config) = (self.index.files(), self.index.config());
         let before = files.last();
         let now = parse_file_name(&file_name(self.clock.local_ms())).unwrap_or(0);
-        let number = now.max(before.map_or(1, |before| before.number() + 1));
+        let number = now.max(before.map_or(1, |before| before.number() + 1)).max(self.after + 1);
         if let Some(before) = before {
             before.write_header();
         }
         let before = before.map(|before| &**before);
+        // If this fails, something may be left under that name: the next try takes another.
+        self.after = number;
         let file = IndexFile::create(&*self.disk, &config.dir, number, config.layout, before);
         let file = Arc::new(file.map_err(|e| io_error(Path::new(&config.dir), e))?);
         self.reserved = 0;

@@ -444,6 +444,13 @@ impl Store {
         Ok(())
     }
 
+    /// Up to where the last checkpoint covers the log: a start after a loss of power goes no further
+    /// back. What lies behind must not be removed, or offsets that queues have given would be forgotten.
+    pub fn checkpointed(&self) -> PhysicalOffset {
+        let checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        checkpoint.dispatched.unwrap_or_default().end
+    }
+
     /// What tells how the key index was left; [`checkpoint_index`](Self::checkpoint_index) changes it.
     pub fn index_evidence(&self) -> IndexEvidence {
         let checkpoint = self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
@@ -578,7 +585,7 @@ fn ask_files<'a>(
 ) -> impl Fn(&QueueName, QueueOffset, &crate::consume_queue::IndexEntry) -> Verdict + Sync + 'a {
     |name, offset, entry| {
         if entry.offset < files.begin() {
-            return Verdict::Confirmed;
+            return Verdict::Gone;
         }
         let record = files.record(entry.offset);
         record.map_or(Verdict::Refuted, |(head, bytes)| compare(name, offset, entry, &head, bytes))

@@ -16,6 +16,10 @@
 //! it need not be new. Where queues are few, all are settled at start, many at a time; where they are
 //! very many, each waits for its first use.
 //!
+//! Clearing is not durable by itself, and what comes back is refuted as long as the log has something
+//! else there. So what was cut off is on the disk before the next checkpoint says that the log is
+//! dispatched, and the log's old files may go.
+//!
 //! Invariants: a queue is settled once in a life, before anybody appends to it; queues of one stripe
 //! are settled one after the other.
 //! Failure policy: a queue that cannot be settled stays as it is on disk, its user is told, and the
@@ -42,8 +46,8 @@ use super::{
 use crate::{
     commit_log::CommitLog,
     consume_queue::{
-        ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, QueueError, ext, files::QueueFiles,
-        trim_unopened,
+        ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, IndexEntry, QueueError, ext,
+        files::QueueFiles, trim_unopened,
     },
     disk::Disk,
     dispatch::DelayLevels,
@@ -88,6 +92,8 @@ pub(super) struct QueueSet {
     stripes: [Mutex<Stripe>; STRIPES],
     /// Whether the file of ends says what is not true any more.
     is_table_stale: AtomicBool,
+    /// Whether what was cut off could not be brought to the disk: a later sync would not tell.
+    is_poisoned: AtomicBool,
 }
 
 type Stripe = BTreeMap<Arc<str>, BTreeMap<u32, State>>;
@@ -96,6 +102,8 @@ struct State {
     /// What was written down of it last.
     known: Option<Ends>,
     now: Now,
+    /// Whether what was cut off may still be on the disk.
+    is_cut: bool,
 }
 
 enum Now {
@@ -105,6 +113,15 @@ enum Now {
     Settled(Ends),
     /// In use.
     Open(ConsumeQueueView),
+}
+
+/// What cutting a queue came to.
+struct Settled {
+    ends: Ends,
+    /// Whether there may have been something behind its end.
+    is_cut: bool,
+    /// Its last entry.
+    last: Option<IndexEntry>,
 }
 
 impl Found {
@@ -173,7 +190,11 @@ impl QueueName {
         disk: &'a dyn Disk,
         config: &ConsumeQueueConfig,
     ) -> Result<QueueFiles<'a>, QueueError> {
-        QueueFiles::list(disk, config, &config.queue_dir(&self.topic, self.queue))
+        QueueFiles::list(disk, config, &self.dir(config))
+    }
+
+    fn dir(&self, config: &ConsumeQueueConfig) -> PathBuf {
+        config.queue_dir(&self.topic, self.queue)
     }
 }
 
@@ -197,9 +218,10 @@ impl QueueSet {
             cut,
             stripes,
             is_table_stale: AtomicBool::new(false),
+            is_poisoned: AtomicBool::new(false),
         };
         for (name, ends) in ends {
-            set.enter(&name, State { known: Some(ends), now: Now::Untouched });
+            set.enter(&name, State { known: Some(ends), ..State::UNKNOWN });
         }
         for name in &found.names {
             let mut stripe = set.stripe(&name.topic);
@@ -367,14 +389,15 @@ impl QueueSet {
             Some(Now::Untouched) | None => {}
         }
         let name = QueueName { topic: topic.into(), queue };
-        let ends = self.cut(&name)?;
+        let found = self.cut(&name)?;
+        let ends = found.ends;
         if let Some(old) = old.filter(|old| ends.max < old.max || self.begins_late(&ends, old)) {
             return Ok(Err(old));
         }
-        if self.lacks_units(&name, &ends)? {
+        if self.lacks_unit(&name, &found)? {
             return Ok(Err(ends));
         }
-        set_now(stripe, &name, Now::Settled(ends));
+        set_settled(stripe, &name, ends, found.is_cut);
         Ok(Ok(ends))
     }
 
@@ -387,12 +410,9 @@ impl QueueSet {
     /// Whether the unit is gone that the queue's last entry names. (Those of the first ones may be: the
     /// queue may have begun later, which is not written down.) The log does not say where entries of
     /// light queues belong, so that those keep what they have.
-    fn lacks_units(&self, name: &QueueName, ends: &Ends) -> Result<bool, QueueError> {
-        if ends.min >= ends.max || name.topic.starts_with(LIGHT_QUEUE_PREFIX) {
-            return Ok(false);
-        }
-        let last = last_entry(&name.files(&*self.disk, &self.config)?, ends.max)?;
-        let Some(unit) = last.and_then(|last| ext::position(last.tags_code)) else {
+    fn lacks_unit(&self, name: &QueueName, found: &Settled) -> Result<bool, QueueError> {
+        let unit = found.last.and_then(|last| ext::position(last.tags_code));
+        let Some(unit) = unit.filter(|_| !name.topic.starts_with(LIGHT_QUEUE_PREFIX)) else {
             return Ok(false);
         };
         let dir = self.config.ext_dir(&name.topic, name.queue);
@@ -401,19 +421,22 @@ impl QueueSet {
     }
 
     /// Cuts a queue to what can be relied on.
-    fn cut(&self, name: &QueueName) -> Result<Ends, QueueError> {
+    fn cut(&self, name: &QueueName) -> Result<Settled, QueueError> {
         let mut files = name.files(&*self.disk, &self.config)?;
         let log_min = self.log.min_offset();
         if files.starts().is_empty() {
-            return Ok(Ends { log_min, ..Ends::default() });
+            let ends = Ends { log_min, ..Ends::default() };
+            return Ok(Settled { ends, is_cut: false, last: None });
         }
         let ask = |at, entry: &_| ask_log(&self.log, name, at, entry);
         let max = confirmed_end(&files, self.cut.limit, ask)?;
         let min = files.begin_at(log_min, max)?;
-        if self.cut.sweeps || files.is_used(max)? {
+        let last = if min < max { last_entry(&files, max)? } else { None };
+        let is_cut = self.cut.sweeps || files.is_used(max)?;
+        if is_cut {
             files.clear_from(max)?;
         }
-        Ok(Ends { min, max, log_min })
+        Ok(Settled { ends: Ends { min, max, log_min }, is_cut, last })
     }
 
     fn build_again(&self, lacking: &[(&QueueName, Ends)]) -> Result<(), QueueError> {
@@ -448,13 +471,15 @@ impl QueueSet {
     }
 
     fn settle_rebuilt(&self, stripe: &mut Stripe, name: &QueueName) -> Result<Ends, QueueError> {
-        let ends = self.cut(name)?;
-        set_now(stripe, name, Now::Settled(ends));
-        Ok(ends)
+        let found = self.cut(name)?;
+        set_settled(stripe, name, found.ends, found.is_cut);
+        Ok(found.ends)
     }
 
-    /// Flushes all queues that are open and have something that is not on disk.
+    /// Flushes all queues that are open and have something that is not on disk, and what was cut off
+    /// queues in this life: it must not come back when the log cannot refute it any more.
     pub(super) fn flush(&self) -> Result<(), QueueError> {
+        self.sync_cuts()?;
         for stripe in &self.stripes {
             let dirty: Vec<_> = {
                 let stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -466,6 +491,33 @@ impl QueueSet {
             }
         }
         Ok(())
+    }
+
+    fn sync_cuts(&self) -> Result<(), QueueError> {
+        if self.is_poisoned.load(Ordering::Acquire) {
+            return Err(QueueError::Poisoned { path: self.config.dir.display().to_string() });
+        }
+        let names = self.take_cuts();
+        let synced = in_parallel(&names, |name| {
+            QueueFiles::look(&*self.disk, &self.config, &name.dir(&self.config))?.sync_end()
+        });
+        self.is_poisoned.fetch_or(synced.is_err(), Ordering::AcqRel);
+        synced.map(drop)
+    }
+
+    /// The queues of which something was cut off since the last call.
+    fn take_cuts(&self) -> Vec<QueueName> {
+        let mut names = Vec::new();
+        for stripe in &self.stripes {
+            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            for (topic, queues) in stripe.iter_mut() {
+                let cut = queues.iter_mut().filter_map(|(id, state)| {
+                    std::mem::take(&mut state.is_cut).then_some(QueueId(*id))
+                });
+                names.extend(cut.map(|queue| QueueName { topic: topic.clone(), queue }));
+            }
+        }
+        names
     }
 
     /// What the next life shall know of the queues, all of which are on disk up to their ends.
@@ -546,14 +598,15 @@ impl QueueSet {
     }
 }
 
-/// Enters what is true of a queue now.
-fn set_now(stripe: &mut Stripe, name: &QueueName, now: Now) {
+/// Enters where a queue ends, and whether something was cut off there.
+fn set_settled(stripe: &mut Stripe, name: &QueueName, ends: Ends, is_cut: bool) {
     let queues = stripe.entry(name.topic.clone()).or_default();
-    queues.entry(name.queue.0).or_insert(State::UNKNOWN).now = now;
+    let state = queues.entry(name.queue.0).or_insert(State::UNKNOWN);
+    (state.now, state.is_cut) = (Now::Settled(ends), is_cut);
 }
 
 impl State {
-    const UNKNOWN: Self = Self { known: None, now: Now::Untouched };
+    const UNKNOWN: Self = Self { known: None, now: Now::Untouched, is_cut: false };
 
     fn dirty(&self) -> Option<&ConsumeQueueView> {
         match &self.now {

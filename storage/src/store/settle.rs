@@ -3,7 +3,9 @@
 //! A queue's end is found by a search over its slots. A store that a Java broker wrote may have stale
 //! slots there, because Java cuts a queue by forgetting and not by clearing; a loss of power may leave
 //! entries of records that were lost, and holes before them. Both are told by the log, in which they do
-//! not name a record of that queue with that offset.
+//! not name a record of that queue with that offset. Of an entry whose record went with its file the log
+//! knows nothing, so the entry before has to vouch for it: places in the log rise along a queue, and half
+//! a slot, which a loss of power may leave behind the end, names a place that is too early.
 
 use gantry_codec::record::{self, RecordHead};
 
@@ -27,6 +29,8 @@ pub(super) enum Verdict {
     Confirmed,
     /// It has a record of that queue there, with another offset in the queue.
     Shifted,
+    /// It begins behind that place.
+    Gone,
     /// It has no such record.
     Refuted,
 }
@@ -54,11 +58,24 @@ pub(super) fn confirmed_end(
         };
         match verdict {
             Verdict::Confirmed => return Ok(last.plus(1)),
+            Verdict::Gone if is_vouched_for(files, last)? => return Ok(last.plus(1)),
             Verdict::Shifted => shifted = shifted.or(Some(last.plus(1))),
-            Verdict::Refuted => {}
+            Verdict::Gone | Verdict::Refuted => {}
         }
     }
     Ok(shifted.unwrap_or(files.first()))
+}
+
+/// Whether the entry's record lies behind that of the entry before, if there is one.
+fn is_vouched_for(files: &QueueFiles<'_>, offset: QueueOffset) -> Result<bool, QueueError> {
+    if offset <= files.first() {
+        return Ok(true);
+    }
+    let before = files.slot(QueueOffset(offset.0 - 1))?;
+    Ok(match (before, files.slot(offset)?.entry()) {
+        (Slot::Entry(before), Some(entry)) => before.end() <= entry.offset,
+        (before, _) => before == Slot::PreBlank,
+    })
 }
 
 /// The entry before `end`, if it is one.
@@ -69,7 +86,7 @@ pub(super) fn last_entry(
     if end <= files.first() { Ok(None) } else { Ok(files.slot(QueueOffset(end.0 - 1))?.entry()) }
 }
 
-/// Asks `log`. Of what is gone from it, nothing can be said.
+/// Asks `log`.
 pub(super) fn ask_log(
     log: &CommitLog,
     name: &QueueName,
@@ -77,7 +94,7 @@ pub(super) fn ask_log(
     entry: &IndexEntry,
 ) -> Verdict {
     if entry.offset < log.min_offset() {
-        return Verdict::Confirmed;
+        return Verdict::Gone;
     }
     let asked = log.with_rest(entry.offset, |bytes| {
         record::decode_head(bytes)

@@ -23,7 +23,7 @@ use std::{
 };
 
 use gantry_storage::{Clock, DiskFault, DiskOp, SystemClock};
-use run::{Met, Trace, run};
+use run::{During, Met, Trace, run};
 
 const SEEDS: u64 = 300;
 
@@ -63,14 +63,23 @@ fn nothing_acknowledged_is_lost() {
 /// The runs are worth something only if the power goes, and errors come, at every kind of moment.
 fn check_moments(met: &[Met]) {
     use DiskOp::*;
+    use During::*;
     for op in [Create, Reserve, Read, Write, Sync, Rename, SyncDir, Step] {
-        assert!(met.contains(&(op, DiskFault::PowerLoss, false)), "{op:?}");
+        assert!(met.contains(&(op, DiskFault::PowerLoss, Work)), "{op:?}");
     }
     for op in [Map, Clear, List, Read, Write, Sync, Rename, SyncDir, Lock] {
-        assert!(met.contains(&(op, DiskFault::PowerLoss, true)), "{op:?} in recovery");
+        assert!(met.contains(&(op, DiskFault::PowerLoss, Recovery)), "{op:?} in recovery");
     }
     for op in [Create, Sync, Write, Rename, SyncDir] {
-        assert!(met.contains(&(op, DiskFault::Io, false)), "{op:?} with an error");
+        assert!(met.contains(&(op, DiskFault::Io, Work)), "{op:?} with an error");
+    }
+    for during in [Removal, Deletion] {
+        for op in [Remove, SyncDir, Step] {
+            assert!(met.contains(&(op, DiskFault::PowerLoss, during)), "{op:?} in {during:?}");
+        }
+        for op in [Remove, SyncDir] {
+            assert!(met.contains(&(op, DiskFault::Io, during)), "{op:?} with an error, {during:?}");
+        }
     }
 }
 

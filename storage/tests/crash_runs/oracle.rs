@@ -4,9 +4,18 @@
 //! the list's end, down to those that were acknowledged: published ones if a process died, flushed
 //! ones if the power went. It may not have others, or in another order, or altered. A queue is exactly
 //! its part of the list.
+//!
+//! Records of removed files stay in the list. A log must not begin before a removal that was
+//! acknowledged, nor behind one that was tried, and a queue begins where the log does, or behind that
+//! as far as a removal was tried. Of a topic that was deleted, records count that were appended since;
+//! it is looked at again when the deletion is complete and a checkpoint was written.
+
+use std::collections::BTreeMap;
 
 use gantry_codec::Record;
-use gantry_storage::{Disk, DispatchReader, JsonFile, MemDisk, PhysicalOffset, QueueOffset};
+use gantry_storage::{
+    ConsumeQueueView, Disk, DispatchReader, JsonFile, MemDisk, PhysicalOffset, QueueOffset,
+};
 
 use super::rig::{QUEUES, Rig, Table, topic};
 
@@ -33,6 +42,16 @@ pub struct Oracle {
     pub flushed: usize,
     /// Up to where the last checkpoint that was acknowledged has the queues.
     pub checkpoint: PhysicalOffset,
+    /// Where the log begins at the earliest, and at the latest: unlinking may have been in vain.
+    pub removed: (PhysicalOffset, PhysicalOffset),
+    /// Whether the queues have been trimmed to that.
+    pub is_trimmed: bool,
+    /// Topics that the table of topics does not have any more, and whether all of them is gone.
+    pub deleted: BTreeMap<&'static str, bool>,
+    /// Per queue, the place in `written` from which on its records count.
+    begins: [usize; QUEUES as usize],
+    /// Where queues began when they were looked at last.
+    mins: [u64; QUEUES as usize],
     pub saves: [Saves; 2],
     /// The record in which a bit was flipped while the store was closed.
     pub flipped: Option<usize>,
@@ -52,7 +71,31 @@ pub struct Saves {
 impl Oracle {
     /// How many records a queue has.
     pub fn len_of(&self, queue: u32) -> u64 {
-        self.written.iter().filter(|record| record.queue == queue).count() as u64
+        self.records_of(queue, self.written.len()).len() as u64
+    }
+
+    /// What a queue has of the first `count` records.
+    fn records_of(&self, queue: u32, count: usize) -> Vec<&Written> {
+        let begin = self.begins[queue as usize].min(count);
+        self.written[begin..count].iter().filter(|record| record.queue == queue).collect()
+    }
+
+    /// Files before `log_min` have left the log, and the disk too if they are `unlinked`.
+    pub fn files_left(&mut self, log_min: PhysicalOffset, unlinked: bool) {
+        self.is_trimmed &= log_min == self.removed.1;
+        self.removed.1 = log_min;
+        if unlinked {
+            self.removed.0 = log_min;
+        }
+    }
+
+    /// The table of topics does not have the topic any more.
+    pub fn topic_leaves(&mut self, of: &'static str) {
+        self.deleted.insert(of, false);
+        for queue in (0..QUEUES).filter(|queue| topic(*queue) == of) {
+            self.begins[queue as usize] = self.written.len();
+            self.mins[queue as usize] = 0;
+        }
     }
 
     /// Looks at a store that was opened again and caught up, and goes on with what it has. `least` is
@@ -66,6 +109,9 @@ impl Oracle {
             report.dispatch_from,
             self.checkpoint
         );
+        let (earliest, latest) = self.removed;
+        assert!(report.log_min >= earliest, "log files are back; {earliest} {report}");
+        assert!(report.log_min <= latest, "log files are gone; {latest} {report}");
         let found = self.count_in(rig);
         assert!(found >= least, "{found} records of {least} that had to be there; {report}");
         assert!(found <= self.written.len(), "{found} records of {} written", self.written.len());
@@ -75,6 +121,8 @@ impl Oracle {
             self.written[flipped].is_damaged = true;
         }
         self.written.truncate(found);
+        self.begins = self.begins.map(|begin| begin.min(found));
+        (self.mins, self.is_trimmed) = ([0; QUEUES as usize], true);
         // Recovery has flushed what it found.
         (self.published, self.flushed) = (found, found);
         self.check(rig);
@@ -82,8 +130,8 @@ impl Oracle {
 
     /// The records that the log has.
     fn count_in(&self, rig: &Rig) -> usize {
-        let mut found = 0;
         let log = rig.store.log();
+        let mut found = self.gone(log.min_offset());
         let mut reader = DispatchReader::new(log.clone(), PhysicalOffset(0));
         let read = reader.read(usize::MAX, |entry| {
             let written = self.written.get(found);
@@ -98,25 +146,33 @@ impl Oracle {
         found
     }
 
+    /// How many records lie before `log_min`.
+    fn gone(&self, log_min: PhysicalOffset) -> usize {
+        self.written.partition_point(|written| written.offset < log_min)
+    }
+
     /// Every published record is there as it was written, once in its queue, and in its place there.
-    pub fn check(&self, rig: &mut Rig) {
-        let log = rig.store.log().clone();
+    pub fn check(&mut self, rig: &Rig) {
+        let log = rig.store.log();
         let published = &self.written[..self.published];
-        for written in published {
+        let (gone, there) = published.split_at(self.gone(log.min_offset()));
+        assert!(gone.iter().all(|written| log.record_at(written.offset).is_none()));
+        for written in there {
             let record = log.record_at(written.offset);
             let found = record.as_deref();
             let want = (!written.is_damaged).then_some(&*written.bytes);
             assert!(found == want, "the record at {} has changed", written.offset);
             assert_eq!(log.damage_at(written.offset).is_some(), written.is_damaged);
         }
-        for queue in 0..QUEUES {
-            let view = rig.queue(queue).view();
-            let records = published.iter().filter(|written| written.queue == queue);
-            let behind = rig.pending_in(queue);
-            let records: Vec<_> = records.collect();
-            let indexed = records.len().saturating_sub(behind);
+        for queue in (0..QUEUES).filter(|queue| !self.deleted.contains_key(topic(*queue))) {
+            let view = rig.view(queue);
+            let records = self.records_of(queue, self.published);
+            let indexed = records.len().saturating_sub(rig.pending_in(queue));
             assert_eq!(view.max_offset().0, indexed as u64, "end of queue {queue}");
-            for (at, written) in records.iter().take(indexed).enumerate() {
+            let min = self.begin_of(queue, &view, &records[..indexed], log.min_offset());
+            self.mins[queue as usize] = min as u64;
+            let records = self.records_of(queue, self.published);
+            for (at, written) in records.iter().enumerate().take(indexed).skip(min) {
                 let entry = view.entry(QueueOffset(at as u64)).expect("an entry");
                 let place = (entry.offset, entry.size as usize);
                 assert_eq!(place, (written.offset, written.bytes.len()), "queue {queue} at {at}");
@@ -126,13 +182,33 @@ impl Oracle {
         }
     }
 
-    /// Of what is indexed, the index finds what has the key, and nothing else.
+    /// Where the queue begins, which is where it may.
+    fn begin_of(
+        &self,
+        queue: u32,
+        view: &ConsumeQueueView,
+        records: &[&Written],
+        log_min: PhysicalOffset,
+    ) -> usize {
+        let min = view.min_offset().0;
+        let before = |limit| records.partition_point(|written| written.offset < limit) as u64;
+        let (earliest, latest) = (before(log_min), before(self.removed.1));
+        assert!(min >= self.mins[queue as usize], "queue {queue} begins earlier than it did");
+        assert!(min >= earliest || !self.is_trimmed, "queue {queue} begins before the log");
+        assert!(min <= latest, "queue {queue} begins at {min}, behind {latest}");
+        assert!(min == 0 || view.entry(QueueOffset(min - 1)).is_none());
+        min as usize
+    }
+
+    /// Of what is indexed, the index finds what has the key, and nothing else. Files that should have left
+    /// the log and are back need not be in it.
     pub fn check_index(&self, rig: &Rig) {
         for of in [0, QUEUES - 1].map(topic) {
             let (found, indexed) = rig.find(of);
             let written = self.written[..self.published].iter();
             let written = written.filter(|w| w.is_keyed && topic(w.queue) == of);
-            let want = written.filter(|w| w.offset < indexed && !w.is_damaged);
+            let want =
+                written.filter(|w| (self.removed.1..indexed).contains(&w.offset) && !w.is_damaged);
             let missing: Vec<_> = want.filter(|w| !found.contains(&w.offset)).collect();
             assert!(missing.is_empty(), "{of}: not found by key: {:?}", missing[0].offset);
             let is_keyed = |offset| self.written.iter().any(|w| w.offset == offset && w.is_keyed);

@@ -1,14 +1,15 @@
 //! A broker on one thread that may be stopped anywhere: what the actors do, with every error handed on.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     sync::Arc,
 };
 
 use gantry_storage::{
-    AppendError, ConsumeQueue, Disk, DispatchMark, DispatchReader, Index, IndexConfig, IndexEntry,
-    IndexLayout, IndexWriter, KeyQuery, LogFlusher, LogTail, ManualClock, MemDisk, PhysicalOffset,
-    QueryKey, QueueId, QueueOffset, Store, StoreConfig, allocate_segment, find_by_key,
+    AppendError, ConsumeQueue, ConsumeQueueView, Disk, DispatchMark, DispatchReader, Index,
+    IndexConfig, IndexEntry, IndexLayout, IndexWriter, KeyQuery, LogFlusher, LogTail, ManualClock,
+    MemDisk, PhysicalOffset, QueryKey, QueueId, QueueOffset, Store, StoreConfig, allocate_segment,
+    find_by_key,
 };
 
 use super::{
@@ -47,6 +48,8 @@ pub struct Rig {
     keys: IndexWriter,
     /// How far the queues have everything.
     mark: DispatchMark,
+    /// Topics that the table of topics does not have.
+    deleted: BTreeSet<&'static str>,
     now: i64,
 }
 
@@ -55,8 +58,12 @@ fn text(error: impl ToString) -> Failure {
 }
 
 impl Rig {
-    /// Opens the store and brings its queues up to date.
-    pub fn open(disk: &MemDisk, config: &StoreConfig) -> Result<Self, Failure> {
+    /// Opens the store and brings its queues up to date, but for those of topics that were `deleted`.
+    pub fn open(
+        disk: &MemDisk,
+        config: &StoreConfig,
+        deleted: BTreeSet<&'static str>,
+    ) -> Result<Self, Failure> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let store = Store::open(config.clone(), shared).map_err(text)?;
         let tail = store.log().tail().expect("the first tail");
@@ -64,30 +71,45 @@ impl Rig {
         let reader = DispatchReader::new(store.log().clone(), store.report().dispatch_from);
         let mark = reader.mark();
         let now = store.log().last_timestamp().max(1_000_000);
-        store.verify_queues(|_| true).map_err(text)?;
+        store.verify_queues(|topic| !deleted.contains(topic)).map_err(text)?;
         let config = IndexConfig { dir: store.config().index_dir(), layout: INDEX };
         let (index, clock) = (Index::new(config), Arc::new(ManualClock::new(NOW)));
         let (shared, evidence) = (Arc::new(disk.clone()), store.index_evidence());
         let keys = IndexWriter::open(&index, shared, clock, store.log(), &evidence);
         let keys = keys.map_err(text)?.0;
         let (disk, queues, pending) = (disk.clone(), BTreeMap::new(), VecDeque::new());
-        let mut rig =
-            Self { disk, store, tail, flusher, reader, queues, pending, index, keys, mark, now };
-        for queue in 0..QUEUES {
-            rig.open_queue(queue)?;
-        }
+        let mut rig = Self {
+            disk,
+            store,
+            tail,
+            flusher,
+            reader,
+            queues,
+            pending,
+            index,
+            keys,
+            mark,
+            deleted,
+            now,
+        };
         rig.dispatch()?;
         Ok(rig)
     }
 
-    fn open_queue(&mut self, queue: u32) -> Result<(), Failure> {
-        let opened = self.store.open_queue(topic(queue), QueueId(queue));
-        self.queues.insert(queue, opened.map_err(text)?);
-        Ok(())
+    /// The queue's owner, which begins when there is something for it to do.
+    fn queue(&mut self, queue: u32) -> Result<&mut ConsumeQueue, Failure> {
+        match self.queues.entry(queue) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(place) => {
+                let opened = self.store.open_queue(topic(queue), QueueId(queue));
+                Ok(place.insert(opened.map_err(text)?))
+            }
+        }
     }
 
-    pub fn queue(&mut self, queue: u32) -> &mut ConsumeQueue {
-        self.queues.get_mut(&queue).expect("all are open")
+    /// What a reader of the queue sees.
+    pub fn view(&self, queue: u32) -> ConsumeQueueView {
+        self.store.queue_view(topic(queue), QueueId(queue)).expect("the queue can be read")
     }
 
     /// How many entries of a queue could not be written yet.
@@ -103,6 +125,9 @@ impl Rig {
         body: &[u8],
         properties: &str,
     ) -> Result<(), Failure> {
+        if self.deleted.contains(topic(queue)) {
+            self.make_anew(oracle, topic(queue))?;
+        }
         self.now += 1;
         let mut record = record(topic(queue), queue, body, properties);
         record.queue_offset = oracle.len_of(queue) as i64;
@@ -140,12 +165,11 @@ impl Rig {
 
     /// The appender dies and is made again.
     pub fn new_tail(self, oracle: &mut Oracle) -> Self {
-        let Self { disk, store, tail, flusher, reader, queues, pending, index, keys, mark, now } =
-            self;
+        let Self { tail, .. } = self;
         drop(tail);
-        let tail = store.log().tail().expect("the one before is gone");
+        let tail = self.store.log().tail().expect("the one before is gone");
         oracle.written.truncate(oracle.published);
-        Self { disk, store, tail, flusher, reader, queues, pending, index, keys, mark, now }
+        Self { tail, ..self }
     }
 
     pub fn flush(&mut self, oracle: &mut Oracle) -> Result<(), Failure> {
@@ -156,15 +180,18 @@ impl Rig {
 
     /// Brings the queues up to date; what cannot be written waits for the next time.
     pub fn dispatch(&mut self) -> Result<(), Failure> {
-        let pending = &mut self.pending;
+        let (pending, deleted) = (&mut self.pending, &self.deleted);
         let read = self.reader.read(usize::MAX, |entry| {
+            if deleted.contains(entry.topic) {
+                return;
+            }
             let index =
                 IndexEntry { offset: entry.offset, size: entry.size, tags_code: entry.tags_code };
             pending.push_back((entry.queue_id, entry.queue_offset, index));
         });
         read.map_err(text)?;
         while let Some((queue, offset, entry)) = self.pending.front().copied() {
-            let index = self.queue(queue);
+            let index = self.queue(queue)?;
             if entry.offset >= index.max_physical() {
                 index.append(offset, &[entry]).map_err(text)?;
             }
@@ -217,6 +244,67 @@ impl Rig {
         }
         written?;
         oracle.checkpoint = self.mark.end;
+        oracle.deleted.retain(|_, is_complete| !*is_complete);
+        self.deleted = oracle.deleted.keys().copied().collect();
         Ok(())
+    }
+
+    /// Removes the oldest log files, so many at most, and trims what leads to them, as the cleaner does:
+    /// whatever fails does not keep it from the rest.
+    pub fn remove_old(&mut self, oracle: &mut Oracle, files: u64) -> Result<(), Failure> {
+        let log = self.store.log().clone();
+        let limit = log.min_offset().plus(files * log.config().segment_bytes);
+        let removed = log.remove_before(&self.disk, limit.min(oracle.checkpoint)).map_err(text);
+        let log_min = log.min_offset();
+        oracle.files_left(log_min, removed.is_ok());
+        let live = (0..QUEUES).filter(|queue| !self.deleted.contains(topic(*queue)));
+        let trims: Vec<_> = live.map(|queue| trim(&self.store, &mut self.queues, queue)).collect();
+        let trimmed = trims.into_iter().collect::<Result<(), _>>();
+        self.store.queue_was_trimmed();
+        oracle.is_trimmed |= trimmed.is_ok();
+        let indexed = self.index.trim_before(&self.disk, log_min).map(drop).map_err(text);
+        removed.and(trimmed).and(indexed)
+    }
+
+    /// Deletes a topic: first in the table of topics, of which the oracle is the keeper.
+    pub fn delete(&mut self, oracle: &mut Oracle, topic: &'static str) -> Result<(), Failure> {
+        if !self.deleted.contains(topic) {
+            self.publish(oracle);
+            self.dispatch()?;
+            oracle.topic_leaves(topic);
+            self.deleted.insert(topic);
+        }
+        for queue in (0..QUEUES).filter(|queue| super::rig::topic(*queue) == topic) {
+            let deleted = self.queue(queue)?.delete().map_err(text);
+            // The owner ends with it, whatever came of it.
+            self.queues.remove(&queue);
+            deleted?;
+        }
+        self.store.forget_queues(topic);
+        oracle.deleted.insert(topic, true);
+        Ok(())
+    }
+
+    /// Makes a topic again that was deleted: once nothing of it is left, nor written down.
+    fn make_anew(&mut self, oracle: &mut Oracle, topic: &'static str) -> Result<(), Failure> {
+        if !oracle.deleted[topic] {
+            self.delete(oracle, topic)?;
+        }
+        self.checkpoint(oracle)
+    }
+}
+
+/// Trims a queue: by its owner, if it has one.
+fn trim(
+    store: &Store,
+    queues: &mut BTreeMap<u32, ConsumeQueue>,
+    queue: u32,
+) -> Result<(), Failure> {
+    match queues.get_mut(&queue) {
+        Some(owner) => owner.trim_before(store.log().min_offset()).map(drop).map_err(text),
+        None => {
+            let trimmed = store.trim_queue(topic(queue), QueueId(queue), QueueOffset(0));
+            trimmed.map(drop).map_err(text)
+        }
     }
 }

@@ -8,7 +8,7 @@ use gantry_storage::{AppendError, DiskFault, DiskOp, FaultPlan, MemDisk, StoreCo
 use super::{
     dice::Dice,
     oracle::{Oracle, json_file, table},
-    rig::{Failure, KEYED, QUEUES, Rig},
+    rig::{Failure, KEYED, QUEUES, Rig, topic},
 };
 
 /// Where the body of a record starts, of addresses that are IPv4.
@@ -31,8 +31,20 @@ pub struct Trace {
     pub faults: Vec<Met>,
 }
 
-/// The operation, what happened to it, and whether that was during recovery.
-pub type Met = (DiskOp, DiskFault, bool);
+/// The operation, what happened to it, and during what.
+pub type Met = (DiskOp, DiskFault, During);
+
+/// What a fault falls into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum During {
+    Recovery,
+    /// The removal of old files.
+    Removal,
+    /// The deletion of a topic.
+    Deletion,
+    /// Any other step.
+    Work,
+}
 
 impl Trace {
     fn step(&mut self, what: &str, result: &Result<(), Failure>) {
@@ -44,9 +56,12 @@ impl Trace {
         let _ = writeln!(self.steps, "{what}");
     }
 
-    fn met(&mut self, disk: &MemDisk, in_recovery: bool) {
-        let met = disk.faults_met().into_iter().map(|(op, fault)| (op, fault, in_recovery));
-        self.faults.extend(met);
+    /// Notes the faults of a plan that come after the first `known`; how many the plan has met.
+    fn met(&mut self, disk: &MemDisk, known: usize, during: During) -> usize {
+        let met = disk.faults_met();
+        let new = met.iter().skip(known).map(|(op, fault)| (*op, *fault, during));
+        self.faults.extend(new);
+        met.len()
     }
 
     /// A number that tells runs apart.
@@ -63,6 +78,8 @@ struct Run<'a> {
     disk: MemDisk,
     config: StoreConfig,
     oracle: Oracle,
+    /// Whether something failed in this life.
+    is_marred: bool,
     trace: &'a mut Trace,
 }
 
@@ -78,7 +95,7 @@ pub fn run(seed: u64, trace: &mut Trace) {
     // Of a queue's files the last ones are lost first, as file systems with a journal have it.
     let one_file_per_queue = queue_file == 6000;
     disk.keep_order_of_names(!one_file_per_queue || dice.one_in(2));
-    let mut run = Run { dice, disk, config, oracle, trace };
+    let mut run = Run { dice, disk, config, oracle, is_marred: false, trace };
     let mut least = 0;
     for _ in 0..lives {
         let rig = run.open(least);
@@ -93,19 +110,15 @@ impl Run<'_> {
     fn open(&mut self, mut least: usize) -> Rig {
         for attempt in 0.. {
             let plan = if attempt < 4 && self.dice.one_in(3) {
-                let fault = self.dice.pick(&[
-                    DiskFault::PowerLoss,
-                    DiskFault::PowerLoss,
-                    DiskFault::Io,
-                    DiskFault::Full,
-                ]);
+                let fault = self.draw_fault();
                 FaultPlan::new(self.dice.number()).at(self.dice.below(60), fault)
             } else {
                 FaultPlan::default()
             };
             self.disk.set_plan(plan);
-            let opened = Rig::open(&self.disk, &self.config);
-            self.trace.met(&self.disk, true);
+            let deleted = self.oracle.deleted.keys().copied().collect();
+            let opened = Rig::open(&self.disk, &self.config, deleted);
+            self.trace.met(&self.disk, 0, During::Recovery);
             let is_faulty = !self.disk.faults_met().is_empty();
             match opened {
                 Ok(mut rig) => {
@@ -146,14 +159,13 @@ impl Run<'_> {
     fn life(&mut self, rig: Rig) -> usize {
         let plan = self.draw_plan();
         self.disk.set_plan(plan);
+        self.is_marred = false;
         let mut rig = Some(rig);
         for _ in 0..self.dice.below(40) {
             if self.step(&mut rig).is_err() {
                 break;
             }
         }
-        let met = !self.disk.faults_met().is_empty();
-        self.trace.met(&self.disk, false);
         let Some(mut rig) = rig else { unreachable!("every step gives it back") };
         let mut end = self.dice.pick(&[End::Stopped, End::Killed, End::LostPower]);
         if self.disk.is_off() {
@@ -165,7 +177,7 @@ impl Run<'_> {
             self.oracle.check_saves(&self.disk);
             let dispatched = rig.dispatch();
             assert!(dispatched.is_ok(), "queues do not catch up: {dispatched:?}");
-            self.oracle.check(&mut rig);
+            self.oracle.check(&rig);
             let indexed = rig.index_keys();
             assert!(indexed.is_ok(), "the index does not catch up: {indexed:?}");
             self.oracle.check_index(&rig);
@@ -179,7 +191,7 @@ impl Run<'_> {
                 .and_then(|()| rig.flush_index(true))
                 .and_then(|()| rig.store.close().map_err(|e| e.to_string()));
             self.trace.step("stop", &stopped);
-            assert!(met || stopped.is_ok(), "it does not stop: {stopped:?}");
+            assert!(self.is_marred || stopped.is_ok(), "it does not stop: {stopped:?}");
         }
         let least = match end {
             End::LostPower => self.oracle.flushed,
@@ -209,9 +221,11 @@ impl Run<'_> {
         let path = self.config.log.dirs[0].join(format!("{start:020}"));
         let at = BODY_AT + self.dice.below(body);
         let flipped = [written.bytes[at as usize] ^ 1 << self.dice.below(8)];
-        self.disk
-            .overwrite(&path, written.offset.0 - start + at, &flipped)
-            .expect("the file is there");
+        let is_there = self.disk.overwrite(&path, written.offset.0 - start + at, &flipped).is_ok();
+        if !is_there {
+            assert!(written.offset < self.oracle.removed.1, "a file of the log is gone");
+            return least;
+        }
         self.trace.note(&format!("bit flipped in record {index} at {}", written.offset));
         self.oracle.flipped = Some(index);
         if written.offset < self.oracle.checkpoint {
@@ -219,6 +233,11 @@ impl Run<'_> {
         }
         self.oracle.flushed = self.oracle.flushed.min(index);
         least.min(index)
+    }
+
+    fn draw_fault(&mut self) -> DiskFault {
+        use DiskFault::*;
+        self.dice.pick(&[PowerLoss, PowerLoss, Io, Full])
     }
 
     fn draw_plan(&mut self) -> FaultPlan {
@@ -233,6 +252,7 @@ impl Run<'_> {
             DiskOp::Sync,
             DiskOp::Rename,
             DiskOp::SyncDir,
+            DiskOp::Remove,
             DiskOp::Step,
         ]);
         match dice.below(5) {
@@ -247,7 +267,17 @@ impl Run<'_> {
     /// One step of work; an error if the power is lost.
     fn step(&mut self, rig: &mut Option<Rig>) -> Result<(), Off> {
         let Some(mut at) = rig.take() else { return Ok(()) };
-        let drawn = self.dice.below(40);
+        let drawn = self.dice.below(45);
+        let during = match drawn {
+            40..43 => During::Removal,
+            43..45 => During::Deletion,
+            _ => During::Work,
+        };
+        if during != During::Work && self.dice.one_in(3) {
+            let (number, fault) = (self.dice.below(12), self.draw_fault());
+            self.disk.set_plan(FaultPlan::new(self.dice.number()).at(number, fault));
+        }
+        let known = self.disk.faults_met().len();
         let (what, result) = match drawn {
             0..20 => ("append", self.append(&mut at)),
             20..24 => {
@@ -265,16 +295,19 @@ impl Run<'_> {
                 at = at.new_tail(&mut self.oracle);
                 ("new tail", Ok(()))
             }
-            _ => {
+            39..40 => {
                 let free = self.dice.pick(&[None, Some(0), Some(3000)]);
                 self.disk.set_free_bytes(free);
                 ("room", Ok(()))
             }
+            40..43 => ("remove", at.remove_old(&mut self.oracle, 1 + self.dice.below(3))),
+            _ => ("delete", at.delete(&mut self.oracle, topic(self.dice.below(4) as u32))),
         };
         self.trace.step(what, &result);
         *rig = Some(at);
         // What failed has been looked at; whether the power is gone counts now.
         let _ = self.disk.step();
+        self.is_marred |= self.trace.met(&self.disk, known, during) > 0;
         if self.disk.is_off() { Err(Off) } else { Ok(()) }
     }
 

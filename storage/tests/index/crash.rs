@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gantry_storage::{Disk, MemDisk, PhysicalOffset};
+use gantry_storage::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, PhysicalOffset};
 
 use crate::world::{Keys, World};
 
@@ -226,4 +226,49 @@ fn a_point_without_its_entries_does_not_count() {
     assert_eq!(world.report.from.0, sent[14]);
     world.index();
     assert_eq!(world.find("k"), sent);
+}
+
+/// The point of a file that is gone must not come to mean a later one of its name: that one's entries
+/// were never said to be on the disk.
+#[test]
+fn no_file_is_named_as_one_that_a_point_may_still_name() {
+    let (mut world, _) = world();
+    world.flush();
+    let disk = world.kill();
+    let index = Path::new("/store/index");
+    let names = || disk.list(index).unwrap().into_iter().map(|(name, _)| name);
+    let last = names().next_back().unwrap();
+    disk.remove_dir(index).unwrap();
+    let mut world = World::open(&disk);
+    world.index();
+    assert!(names().next().unwrap() > last);
+}
+
+/// What a creation left that failed, and could not be tidied up either, does not stand in the way.
+#[test]
+fn a_file_that_could_not_be_made_is_made_under_another_name() {
+    let mut world = World::open(&MemDisk::new());
+    let sent = world.send_keys(["k"; 3]);
+    let plan = FaultPlan::new(0).at_op(DiskOp::Reserve, 0, DiskFault::Full);
+    world.disk.set_plan(plan.at_op(DiskOp::Remove, 0, DiskFault::Io));
+    assert!(world.writer.advance(world.store.log().max_offset(), 5).is_err());
+    world.index();
+    assert_eq!(world.find("k"), sent);
+}
+
+/// The index ended before the log began, and as many entries as its last record had were left out of
+/// those of the log's first one.
+#[test]
+fn an_index_that_ends_before_the_log_lets_nothing_out() {
+    let (mut world, _) = world();
+    world.index();
+    let end = world.store.log().max_offset();
+    let sent = world.send_keys(["k"; 120]);
+    let log = world.store.log().clone();
+    log.remove_before(&world.disk, log.next_segment_after(end)).unwrap();
+    let disk = world.stop_without_index();
+    let mut world = World::open(&disk);
+    world.index();
+    let there = sent.into_iter().filter(|at| PhysicalOffset(*at) >= log.min_offset());
+    assert_eq!(world.find("k"), there.collect::<Vec<_>>());
 }

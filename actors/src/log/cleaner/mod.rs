@@ -9,7 +9,7 @@
 //! Lives on a thread of its own, because removing large files blocks; it takes no part in a message's
 //! way. Knows the log by its published view and the groups by their offsets ([`unconsumed`]).
 //!
-//! Invariants: nothing goes that the dispatcher has not passed; with `neverDeleteUnconsumed` nothing
+//! Invariants: nothing goes that the dispatcher has not passed and a checkpoint has not covered; with `neverDeleteUnconsumed` nothing
 //! that a known group needs, and then a full disk refuses messages until there is room.
 //! Failure policy: restart empty; what it counted is counted again. A file that cannot be removed is
 //! told and tried again in the next round. While it restarts, the last word on the disk holds.
@@ -195,7 +195,7 @@ impl Cleaner {
     fn decide(&mut self, unconsumed: Option<&Unconsumed>) -> (Option<PhysicalOffset>, Decision) {
         let parts = &self.parts;
         let files = parts.log.files(&*parts.disk, parts.policy.batch_max);
-        let dispatched = parts.signal.position();
+        let dispatched = parts.signal.position().min(parts.queues.store.checkpointed());
         let wanted_from = if self.limits.exist() {
             let is_wanted = |entry: &DispatchEntry<'_>| limits::is_wanted(&parts.topics, entry);
             self.wanted.advance(&parts.log, dispatched, SEARCHED_RECORDS_MAX, is_wanted)

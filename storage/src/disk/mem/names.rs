@@ -1,7 +1,9 @@
 //! Names of files and folders, and what of them is on the disk.
 //!
 //! Every change of a name waits until its folder is synced; a loss of power takes or leaves each that
-//! waits, whatever came before it. A file whose folder's name is lost is lost with it.
+//! waits, whatever came before it. A file whose folder's name is lost is lost with it. A folder that is
+//! made again under the name of one that was removed is another one: what lay in the first is not seen
+//! in it, but is there again if both changes are lost.
 
 use std::{
     collections::BTreeMap,
@@ -32,21 +34,32 @@ pub(super) struct Names {
 enum Change {
     Set(PathBuf, Entry),
     Remove(PathBuf),
+    /// A folder that was emptied before.
+    RemoveDir(PathBuf, Inside),
     /// Within one folder.
     Rename(PathBuf, PathBuf, Entry),
+}
+
+/// What is on the disk of the inside of a folder, and what waits there.
+struct Inside {
+    durable: Map,
+    waiting: Vec<Change>,
 }
 
 impl Change {
     fn path(&self) -> &Path {
         match self {
-            Self::Set(path, _) | Self::Remove(path) | Self::Rename(_, path, _) => path,
+            Self::Set(path, _)
+            | Self::Remove(path)
+            | Self::RemoveDir(path, _)
+            | Self::Rename(_, path, _) => path,
         }
     }
 
     fn apply(&self, names: &mut Map) {
         match self {
             Self::Set(path, entry) => drop(names.insert(path.clone(), entry.clone())),
-            Self::Remove(path) => drop(names.remove(path)),
+            Self::Remove(path) | Self::RemoveDir(path, _) => drop(names.remove(path)),
             Self::Rename(from, to, entry) => {
                 names.remove(from);
                 names.insert(to.clone(), entry.clone());
@@ -64,17 +77,9 @@ impl Names {
     /// The same names for copies of the files.
     pub(super) fn copy(&self) -> Self {
         let mut copies = Copies::default();
-        let mut map = |names: &Map| names.iter().map(|(p, e)| (p.clone(), copies.of(e))).collect();
-        let (seen, durable) = (map(&self.seen), map(&self.durable));
-        let mut copy = |change: &Change| match change {
-            Change::Set(path, entry) => Change::Set(path.clone(), copies.of(entry)),
-            Change::Remove(path) => Change::Remove(path.clone()),
-            Change::Rename(from, to, entry) => {
-                Change::Rename(from.clone(), to.clone(), copies.of(entry))
-            }
-        };
+        let (seen, durable) = (copies.map(&self.seen), copies.map(&self.durable));
         let waiting = self.waiting.iter();
-        let waiting = waiting.map(|(dir, all)| (dir.clone(), all.iter().map(&mut copy).collect()));
+        let waiting = waiting.map(|(dir, all)| (dir.clone(), copies.changes(all)));
         Self { seen, durable, waiting: waiting.collect() }
     }
 
@@ -118,9 +123,21 @@ impl Names {
     }
 
     pub(super) fn remove(&mut self, path: &Path) {
-        if self.seen.contains_key(path) {
-            self.change(Change::Remove(path.to_owned()));
+        match self.seen.get(path) {
+            Some(Entry::File(_)) => self.change(Change::Remove(path.to_owned())),
+            Some(Entry::Dir) => {
+                let inside = self.take_inside(path);
+                self.change(Change::RemoveDir(path.to_owned(), inside));
+            }
+            None => {}
         }
+    }
+
+    fn take_inside(&mut self, dir: &Path) -> Inside {
+        let below = |path: &Path| path != dir && path.starts_with(dir);
+        let durable = self.durable.extract_if(.., |path, _| below(path)).collect();
+        let waiting = self.waiting.extract_if(.., |path, _| path.starts_with(dir));
+        Inside { durable, waiting: waiting.flat_map(|(_, changes)| changes).collect() }
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path, entry: Entry) {
@@ -147,10 +164,8 @@ impl Names {
 
     /// The names after a loss of power, with those waiting changes that are `kept`.
     pub(super) fn after_loss(&self, mut kept: impl FnMut(&Path) -> bool) -> Map {
-        let mut names = self.durable.clone();
-        for change in self.waiting.values().flatten().filter(|change| kept(change.path())) {
-            change.apply(&mut names);
-        }
+        let waiting = self.waiting.values().flatten();
+        let mut names = surviving(&self.durable, waiting, &mut kept);
         let all = names.clone();
         let is_dir =
             |dir: &Path| dir.parent().is_none() || matches!(all.get(dir), Some(Entry::Dir));
@@ -159,11 +174,61 @@ impl Names {
     }
 }
 
+/// The names `durable` and those changes of them that are `kept`.
+fn surviving<'a>(
+    durable: &Map,
+    waiting: impl Iterator<Item = &'a Change>,
+    kept: &mut dyn FnMut(&Path) -> bool,
+) -> Map {
+    let (mut names, mut restored) = (durable.clone(), BTreeMap::new());
+    for change in waiting {
+        match (kept(change.path()), change) {
+            (true, change) => {
+                change.apply(&mut names);
+                restored.remove(change.path());
+            }
+            (false, Change::RemoveDir(path, inside)) => {
+                let inside = surviving(&inside.durable, inside.waiting.iter(), kept);
+                restored.insert(path.as_path(), inside);
+            }
+            (false, _) => {}
+        }
+    }
+    for (dir, inside) in restored {
+        names.retain(|path, _| path == dir || !path.starts_with(dir));
+        names.extend(inside);
+    }
+    names
+}
+
 /// Copies of files by the addresses of the originals, as one file may have several names.
 #[derive(Default)]
 struct Copies(BTreeMap<*const MemFile, Arc<MemFile>>);
 
 impl Copies {
+    fn map(&mut self, names: &Map) -> Map {
+        names.iter().map(|(path, entry)| (path.clone(), self.of(entry))).collect()
+    }
+
+    fn changes(&mut self, changes: &[Change]) -> Vec<Change> {
+        changes.iter().map(|change| self.change(change)).collect()
+    }
+
+    fn change(&mut self, change: &Change) -> Change {
+        match change {
+            Change::Set(path, entry) => Change::Set(path.clone(), self.of(entry)),
+            Change::Remove(path) => Change::Remove(path.clone()),
+            Change::RemoveDir(path, inside) => {
+                let durable = self.map(&inside.durable);
+                let waiting = self.changes(&inside.waiting);
+                Change::RemoveDir(path.clone(), Inside { durable, waiting })
+            }
+            Change::Rename(from, to, entry) => {
+                Change::Rename(from.clone(), to.clone(), self.of(entry))
+            }
+        }
+    }
+
     fn of(&mut self, entry: &Entry) -> Entry {
         match entry {
             Entry::Dir => Entry::Dir,

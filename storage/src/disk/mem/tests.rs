@@ -40,6 +40,32 @@ fn names_need_a_sync_of_their_folder() {
 }
 
 #[test]
+fn a_folder_that_is_made_again_is_another_one() {
+    let disk = MemDisk::new();
+    let (root, dir, old, new) = (Path::new("/"), Path::new("/q"), "/q/old", "/q/new");
+    let make = |path: &str| {
+        disk.create_sparse_segment(Path::new(path), 0, 20).unwrap();
+        disk.sync_file(Path::new(path)).unwrap();
+        disk.sync_dir(dir).unwrap();
+    };
+    let names = |disk: MemDisk| {
+        let listed = disk.list(dir).unwrap();
+        listed.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    make(old);
+    disk.sync_dir(root).unwrap();
+    disk.remove_dir(dir).unwrap();
+    assert_eq!(names(disk.kill().crash()), ["old"], "the removal was lost");
+    make(new);
+    assert_eq!(names(disk.crash()), ["old"], "and the new folder with it");
+    disk.sync_dir(root).unwrap();
+    assert_eq!(names(disk.crash()), ["new"]);
+    disk.remove_dir(dir).unwrap();
+    disk.sync_dir(root).unwrap();
+    assert_eq!(names(disk.crash()), [""; 0]);
+}
+
+#[test]
 fn a_disk_can_be_full_and_can_fail_to_sync() {
     let disk = MemDisk::new();
     disk.set_free_bytes(Some(100));
