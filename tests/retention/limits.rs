@@ -62,6 +62,7 @@ fn an_order_removes_old_files_whatever_the_hour() {
         rig.clock.advance(2 * HOUR_MS);
         rig.send(&queue, 20..40).await;
         assert_eq!(rig.log_min(), 0);
+        rig.checkpointed().await;
         rig.order(rq::DELETE_EXPIRED_COMMITLOG).await;
         rig.trimmed(&queue, |rig| rig.log_min() == 2 * FILE).await;
         rig.order(rq::CLEAN_EXPIRED_CONSUMEQUEUE).await;

@@ -70,6 +70,7 @@ impl Rig {
             "maxIndexNum=100",
             "flushDiskType=ASYNC_FLUSH",
             "cleanResourceInterval=5",
+            "flushIntervalConsumeQueue=5",
             "deleteCommitLogFilesInterval=0",
         ]
         .iter()
@@ -157,6 +158,13 @@ impl Rig {
         body.resize(900, b'x');
         let message = Message::new(queue.topic.as_str(), body);
         self.client.producer("senders").send_to(queue, &message).await.map(drop)
+    }
+
+    /// Until a checkpoint covers the log: nothing is removed before.
+    pub async fn checkpointed(&self) {
+        let shared = &self.broker().shared;
+        let store = &shared.facts.queues.store;
+        eventually("a checkpoint", async || store.checkpointed() >= shared.log.max_offset()).await;
     }
 
     /// The numbers of all messages that a consumer gets who begins at offset 0.
