@@ -20,7 +20,9 @@ use crate::{
 };
 
 /// Topic of the messages that wait for their delay level's time.
-const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Queues of topics with this prefix refer to records of other topics.
+pub(crate) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// The delays of the levels 1, 2, …: entries of the schedule topic carry the time of delivery where
 /// others have the hash of their tag (store.md 4.1).

@@ -1,6 +1,6 @@
 //! The file allocator: makes the log's next file ahead of its need.
 //!
-//! Lives on a thread of its own, because reserving and pre-faulting a file blocks. The appender asks
+//! Lives on a thread of its own, because reserving a file blocks. The appender asks
 //! for the file behind the current one as soon as it begins the current one. A full disk is an error
 //! here, told to the appender, which refuses messages only once it has no room left; the allocator
 //! goes on trying while it is wanted, so that writing resumes by itself when space returns.

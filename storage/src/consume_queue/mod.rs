@@ -59,7 +59,7 @@ use crate::{
 const RESERVE_BYTES: u64 = 64 * 1024;
 
 /// The least that a record takes in the log.
-const RECORD_BYTES_MIN: u64 = 91;
+pub(crate) const RECORD_BYTES_MIN: u64 = 91;
 
 /// A queue is flushed more often than it fills as many files.
 const UNFLUSHED_FILES_MAX: usize = 4;

@@ -5,17 +5,13 @@ use gantry_codec::{
     record::{RecordError, RecordHead, sys_flag},
 };
 
+pub(crate) use crate::dispatch::{LIGHT_QUEUE_PREFIX, SCHEDULE_TOPIC};
 use crate::{
     consume_queue::{IndexEntry, entry::SLOTS_MAX},
     dispatch::DelayLevels,
     index::{keys::RecordKeys, layout::TopicHash},
     offset::PhysicalOffset,
 };
-
-/// The topic whose queues are the delay levels.
-pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
-/// Queues of topics with this prefix refer to records of other topics.
-pub(crate) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// An entry that some queue should have.
 #[derive(Clone, Debug, PartialEq, Eq)]

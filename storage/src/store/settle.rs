@@ -10,6 +10,7 @@
 use gantry_codec::record::{self, RecordHead};
 
 use super::queue_set::QueueName;
+pub(super) use crate::dispatch::LIGHT_QUEUE_PREFIX;
 use crate::{
     commit_log::CommitLog,
     consume_queue::{IndexEntry, QueueError, entry::Slot, files::QueueFiles},
@@ -19,8 +20,6 @@ use crate::{
 /// A queue in which a Java broker once missed an entry has all later ones too early: so many of them in
 /// a row, or all there are, are taken for that and not for stale ones.
 const SHIFTED_RUN_MIN: u64 = 4096;
-/// Queues of topics with this prefix refer to records of other topics.
-pub(super) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// What the log says of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,12 +29,10 @@ use super::{
     },
     RepairError, io_error,
 };
-use crate::disk::Disk;
+use crate::{consume_queue::RECORD_BYTES_MIN, disk::Disk};
 
 /// The property of a record whose content was damaged.
 pub const DAMAGED: &str = "GANTRY_DAMAGED";
-/// The least that a record takes, without topic and properties.
-const RECORD_BYTES_MIN: u64 = 91;
 /// Stretches of which nothing is known become records of at most this size.
 const PIECE_BYTES_MAX: u64 = 1 << 20;
 
