@@ -7,7 +7,7 @@
 //!
 //! Records of removed files stay in the list. A log must not begin before a removal that was
 //! acknowledged, nor behind one that was tried, and a queue begins where the log does, or behind that
-//! as far as a removal was tried. Of a topic that was deleted, records count that were appended since;
+//! as far as a removal was ever tried. Of a topic that was deleted, records count that were appended since;
 //! it is looked at again when the deletion is complete and a checkpoint was written.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,10 @@ pub struct Oracle {
     pub checkpoint: PhysicalOffset,
     /// Where the log begins at the earliest, and at the latest: unlinking may have been in vain.
     pub removed: (PhysicalOffset, PhysicalOffset),
-    /// Whether the queues have been trimmed to that.
+    /// Up to where queues and index may have been trimmed, in whichever life: log files that a crash
+    /// brought back do not bring back what led to them.
+    pub trimmed_to: PhysicalOffset,
+    /// Whether the queues have been trimmed to where the log begins.
     pub is_trimmed: bool,
     /// Topics that the table of topics does not have any more, and whether all of them is gone.
     pub deleted: BTreeMap<&'static str, bool>,
@@ -84,6 +87,7 @@ impl Oracle {
     pub fn files_left(&mut self, log_min: PhysicalOffset, unlinked: bool) {
         self.is_trimmed &= log_min == self.removed.1;
         self.removed.1 = log_min;
+        self.trimmed_to = self.trimmed_to.max(log_min);
         if unlinked {
             self.removed.0 = log_min;
         }
@@ -192,7 +196,7 @@ impl Oracle {
     ) -> usize {
         let min = view.min_offset().0;
         let before = |limit| records.partition_point(|written| written.offset < limit) as u64;
-        let (earliest, latest) = (before(log_min), before(self.removed.1));
+        let (earliest, latest) = (before(log_min), before(self.trimmed_to));
         assert!(min >= self.mins[queue as usize], "queue {queue} begins earlier than it did");
         assert!(min >= earliest || !self.is_trimmed, "queue {queue} begins before the log");
         assert!(min <= latest, "queue {queue} begins at {min}, behind {latest}");
@@ -208,7 +212,7 @@ impl Oracle {
             let written = self.written[..self.published].iter();
             let written = written.filter(|w| w.is_keyed && topic(w.queue) == of);
             let want =
-                written.filter(|w| (self.removed.1..indexed).contains(&w.offset) && !w.is_damaged);
+                written.filter(|w| (self.trimmed_to..indexed).contains(&w.offset) && !w.is_damaged);
             let missing: Vec<_> = want.filter(|w| !found.contains(&w.offset)).collect();
             assert!(missing.is_empty(), "{of}: not found by key: {:?}", missing[0].offset);
             let is_keyed = |offset| self.written.iter().any(|w| w.offset == offset && w.is_keyed);
