@@ -290,3 +290,30 @@ fn a_removal_that_was_tried_again_did_not_last() {
         assert_eq!(broker.log().min_offset(), PhysicalOffset(2048), "seed {seed}");
     }
 }
+
+/// The file of ends was written, the checkpoint behind it was not, and then a topic was deleted. The next
+/// start did not believe the file, nor did it write it again; once the log had grown, the start after
+/// that believed it, missed the topic's queue and built it again from the log.
+#[test]
+fn a_file_of_ends_that_said_nothing_was_believed_later() {
+    let disk = MemDisk::new();
+    let mut broker = Broker::open(disk.clone());
+    broker.send("t", 0, b"one");
+    broker.stop();
+    let mut broker = Broker::open(disk.clone());
+    broker.send("t", 0, b"two");
+    broker.store.queue_was_trimmed();
+    disk.set_plan(FaultPlan::new(1).at_op(DiskOp::Rename, 1, DiskFault::Io));
+    assert!(broker.checkpoint().is_err());
+    assert_eq!(disk.faults_met().len(), 1);
+    disk.set_plan(FaultPlan::default());
+    broker.delete_topic("t");
+    let deleted = std::mem::take(&mut broker.deleted);
+    broker.kill();
+    let disk = disk.kill();
+    let mut broker = Broker::try_open_without(disk.clone(), config(), deleted).unwrap();
+    broker.send("other", 0, b"three");
+    broker.checkpoint().unwrap();
+    broker.kill();
+    assert_eq!(Broker::open(disk.kill()).range("t", 0), (0, 0));
+}

@@ -62,9 +62,9 @@ pub(super) fn encode(table: &EndsTable, log_end: PhysicalOffset) -> Vec<u8> {
     file
 }
 
-/// Reads the file; one that is missing, damaged, or of a log that reached beyond `limit` says nothing.
-pub(super) fn decode(file: &[u8], limit: PhysicalOffset) -> EndsTable {
-    read(file).filter(|(log_end, _)| *log_end <= limit).map(|(_, table)| table).unwrap_or_default()
+/// Reads the file; `None` if it says nothing: it is damaged, or of a log that reached beyond `limit`.
+pub(super) fn decode(file: &[u8], limit: PhysicalOffset) -> Option<EndsTable> {
+    read(file).filter(|(log_end, _)| *log_end <= limit).map(|(_, table)| table)
 }
 
 fn read(file: &[u8]) -> Option<(PhysicalOffset, EndsTable)> {
@@ -110,13 +110,16 @@ pub(crate) fn is_sound(disk: &dyn Disk, root: &Path) -> std::io::Result<Option<b
     Ok(disk.read(&path(root))?.map(|file| read(&file).is_some()))
 }
 
-/// The table in the file; empty without one.
+/// The table in the file, empty without one; `None` if the file says nothing. Such a file has to be
+/// written again before the next checkpoint: once the log has grown beyond the end that it names, it
+/// would be believed, and topics that were deleted since would come back.
 pub(super) fn load(
     disk: &dyn Disk,
     root: &Path,
     limit: PhysicalOffset,
-) -> std::io::Result<EndsTable> {
-    Ok(decode(&disk.read(&path(root))?.unwrap_or_default(), limit))
+) -> std::io::Result<Option<EndsTable>> {
+    let file = disk.read(&path(root))?;
+    Ok(file.map_or_else(|| Some(EndsTable::new()), |file| decode(&file, limit)))
 }
 
 #[cfg(test)]
@@ -136,23 +139,23 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_was_written() {
-        assert_eq!(decode(&encode(&table(), LOG_END), LOG_END), table());
-        assert_eq!(decode(&encode(&EndsTable::new(), LOG_END), LOG_END), []);
+        assert_eq!(decode(&encode(&table(), LOG_END), LOG_END), Some(table()));
+        assert_eq!(decode(&encode(&EndsTable::new(), LOG_END), LOG_END), Some(Vec::new()));
     }
 
     #[test]
     fn of_a_log_that_has_been_cut_since_it_says_nothing() {
-        assert_eq!(decode(&encode(&table(), LOG_END), PhysicalOffset(99)), []);
+        assert_eq!(decode(&encode(&table(), LOG_END), PhysicalOffset(99)), None);
     }
 
     #[test]
     fn a_damaged_file_says_nothing() {
         let file = encode(&table(), LOG_END);
         for cut in 0..file.len() {
-            assert_eq!(decode(&file[..cut], LOG_END), [], "cut at {cut}");
+            assert_eq!(decode(&file[..cut], LOG_END), None, "cut at {cut}");
             let mut damaged = file.clone();
             damaged[cut] ^= 4;
-            assert_eq!(decode(&damaged, LOG_END), [], "damaged at {cut}");
+            assert_eq!(decode(&damaged, LOG_END), None, "damaged at {cut}");
         }
     }
 }

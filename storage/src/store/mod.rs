@@ -555,7 +555,7 @@ fn recover(
     let is_ours = start.passes_over.is_none();
     let end = files.find_end(&start, config.check_crc);
     let limit = if start.rebuilds { start.from } else { end.offset };
-    let ends = if is_ours { ends::load(&**disk, &config.root, limit) } else { Ok(Vec::new()) };
+    let ends = if is_ours { ends::load(&**disk, &config.root, limit) } else { Ok(None) };
     let ends = ends.map_err(|e| io_error(&ends::path(&config.root), e))?;
     let last_timestamp = end.last_timestamp.unwrap_or(checkpoint.physic_msg_timestamp);
     let log = files.into_log(start.from, end.offset, last_timestamp, start.sweeps)?;
@@ -569,7 +569,12 @@ fn recover(
         queues: found.len(),
     };
     let cut = Cut { limit, sweeps: start.sweeps };
+    let is_void = ends.is_none();
+    let ends = ends.unwrap_or_default();
     let queues = QueueSet::new(disk.clone(), config, log.clone(), cut, &found, ends);
+    if is_void {
+        queues.keep_stale();
+    }
     Ok(Recovered { log, queues, report, is_ours })
 }
 

@@ -191,8 +191,13 @@ impl Rig {
         });
         read.map_err(text)?;
         while let Some((queue, offset, entry)) = self.pending.front().copied() {
+            let log_min = self.store.log().min_offset();
             let index = self.queue(queue)?;
             if entry.offset >= index.max_physical() {
+                // All that it had is gone from the log, perhaps with what it lacks: it begins anew.
+                if offset > index.max_offset() && index.max_physical() <= log_min {
+                    index.delete().map_err(text)?;
+                }
                 index.append(offset, &[entry]).map_err(text)?;
             }
             self.pending.pop_front();
