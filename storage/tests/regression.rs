@@ -317,3 +317,50 @@ fn a_file_of_ends_that_said_nothing_was_believed_later() {
     broker.kill();
     assert_eq!(Broker::open(disk.kill()).range("t", 0), (0, 0));
 }
+
+/// All entries of a queue were cut off at a start, those before had left with the log's files, and the
+/// queue's only file went too: its offsets began at 0 again.
+#[test]
+fn a_queue_that_was_cut_to_nothing_began_again() {
+    let open = |disk| Broker::try_open(disk, StoreConfig::new("/store".into(), 2048, 100)).unwrap();
+    let disk = MemDisk::new();
+    let mut broker = open(disk.clone());
+    for number in 0..5 {
+        broker.send("t", 0, &body(number, 108));
+    }
+    for number in 0..20 {
+        broker.send("other", 0, &body(number, 108));
+    }
+    broker.checkpoint().unwrap();
+    broker.send("t", 0, b"in the queue's second file, and lost from the log");
+    broker.queue("t", 0).flush().unwrap();
+    broker.log().remove_before(&disk, PhysicalOffset(2048)).unwrap();
+    let log_min = broker.log().min_offset();
+    assert_eq!(broker.queue("t", 0).trim_before(log_min).unwrap().0, 5);
+    disk.sync_dir(queue_file().parent().unwrap()).unwrap();
+    broker.kill();
+    assert_eq!(open(disk.crash()).range("t", 0), (5, 5));
+}
+
+/// A log file was removed, but its folder could not be synced; whoever opened the store next took it for
+/// gone for good.
+#[test]
+fn a_removal_that_a_life_before_could_not_finish_did_not_last() {
+    for seed in 0..10 {
+        let disk = MemDisk::new();
+        let mut broker = Broker::open(disk.clone());
+        for number in 0..40 {
+            broker.send("t", 0, &body(number, 108));
+        }
+        broker.checkpoint().unwrap();
+        disk.set_plan(FaultPlan::new(seed).at_op(DiskOp::SyncDir, 0, DiskFault::Io));
+        assert!(broker.log().remove_before(&disk, PhysicalOffset(2048)).is_err());
+        broker.kill();
+        let disk = disk.kill();
+        disk.set_plan(FaultPlan::default());
+        let broker = Broker::open(disk.clone());
+        let log_min = broker.log().min_offset();
+        broker.kill();
+        assert_eq!(Broker::open(disk.crash()).log().min_offset(), log_min, "seed {seed}");
+    }
+}

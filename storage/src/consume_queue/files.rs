@@ -172,18 +172,24 @@ impl<'a> QueueFiles<'a> {
         Ok(offset < self.last() && self.slot(offset)? != Slot::Unused)
     }
 
-    /// Makes `end` the end: clears every slot from there on, and removes the files behind. What was there
-    /// may come back with a loss of power until [`sync_end`](Self::sync_end).
+    /// Makes `end` the end: clears every slot from there on, and removes the files behind, but never the
+    /// only one that is left of a queue that has had entries: its name says where that goes on. What was
+    /// there may come back with a loss of power until [`sync_end`](Self::sync_end).
     pub(crate) fn clear_from(&mut self, end: QueueOffset) -> Result<(), QueueError> {
         self.block.take();
         let byte = end.0.saturating_mul(ENTRY_BYTES);
-        while let Some(start) = self.starts.pop_if(|start| *start >= byte) {
+        let kept = usize::from(byte > 0);
+        while self.starts.len() > kept
+            && let Some(start) = self.starts.pop_if(|start| *start >= byte)
+        {
             let path = segment_path(&self.dir, start);
             self.disk.remove(&path).map_err(|e| io_error(&path, e))?;
         }
         if let Some(start) = self.starts.last().filter(|start| *start + self.file_bytes > byte) {
             let path = segment_path(&self.dir, *start);
-            self.disk.clear_from(&path, byte - start).map_err(|e| io_error(&path, e))?;
+            self.disk
+                .clear_from(&path, byte.saturating_sub(*start))
+                .map_err(|e| io_error(&path, e))?;
         }
         Ok(())
     }

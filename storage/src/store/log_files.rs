@@ -23,6 +23,7 @@
 //! later recovery can take what is stale for records.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -221,6 +222,13 @@ impl<'a> LogFiles<'a> {
             path.parent().is_some_and(|dir| dirs.iter().any(|read_only| read_only == dir))
         };
         remove_behind(disk, &mut found, &mut paths, end)?;
+        // An earlier life may have removed files, and died or failed before that was on the disk.
+        for dir in &config.dirs {
+            match disk.sync_dir(dir) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                synced => synced.map_err(|e| io_error(dir, e))?,
+            }
+        }
         let mut segments = Vec::with_capacity(found.len());
         for (segment, path) in found.into_iter().zip(&paths) {
             let io = |e| io_error(path, e);
