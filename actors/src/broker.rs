@@ -10,7 +10,7 @@
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups |
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
-//! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator; cleaner; checkpointer; offsets, group table |
+//! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
 
 use std::{
@@ -42,6 +42,7 @@ use crate::{
         flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
         indexer::IndexerLink,
         key_index::{KeyIndex, KeyIndexParts},
+        preparer::{AHEAD_BYTES, PIECE_BYTES, Preparer},
         state::{LogState, Refusal},
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
@@ -449,6 +450,9 @@ impl Start<'_> {
             });
             self.started("allocator", tree.start(spec.place(Place::named("files"))).await)?
         };
+        if self.config.flush.flush_disk_type == FlushDiskType::SyncFlush {
+            self.start_preparer(&tree, store);
+        }
         let parts = AppenderParts {
             log: store.log().clone(),
             clock: self.seams.clock.clone(),
@@ -469,6 +473,16 @@ impl Start<'_> {
         let appender =
             self.started("appender", tree.start(spec.place(self.appender_place())).await)?;
         Ok(LogActors { state, signal, dispatcher, appender })
+    }
+
+    fn start_preparer(&self, tree: &Tree, store: &Arc<Store>) {
+        let (log, disk) = (store.log().clone(), self.seams.disk.clone());
+        let logger = self.child_log("preparer");
+        let spec = ChildSpec::new("preparer", Policy::RestartEmpty, move |_| {
+            let preparer = log.preparer(disk.clone(), AHEAD_BYTES, PIECE_BYTES);
+            Ok(Preparer::new(preparer, logger.clone()))
+        });
+        tree.spawn(spec.place(Place::named("files")));
     }
 
     async fn start_flusher(

@@ -53,8 +53,8 @@ mod store;
 pub use checkpoint::DispatchMark;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use commit_log::{
-    AppendError, Appended, CommitLog, FlushError, LogConfig, LogFile, LogFlusher, LogTail,
-    RemoveError, WrongSegment, allocate_segment,
+    AppendError, Appended, CommitLog, FlushError, LogConfig, LogFile, LogFlusher, LogPreparer,
+    LogTail, RemoveError, WrongSegment, allocate_segment,
 };
 pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, ExtConfig, IndexEntry, QueueError,

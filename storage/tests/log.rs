@@ -2,13 +2,19 @@
 
 mod common;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use common::{Broker, body, config, record, record_len};
 use gantry_codec::record::{BLANK_MAGIC, Record};
 use gantry_storage::{
-    AppendError, CommitLog, Disk, DispatchMark, FlushError, LogTail, MemDisk, PhysicalOffset,
-    Store, allocate_segment,
+    AppendError, CommitLog, Disk, DiskFault, DiskOp, DispatchMark, FaultPlan, FlushError,
+    LogPreparer, LogTail, MemDisk, PhysicalOffset, RealDisk, Store, StoreConfig, allocate_segment,
 };
 
 const FILE: u64 = 2048;
@@ -269,4 +275,86 @@ fn slices_outlive_the_log() {
     let bytes = broker.log().record_at(offset).unwrap().into_bytes();
     drop(broker);
     assert_eq!(Record::decode(&bytes).unwrap().body, b"still here");
+}
+
+/// How many pieces a preparer finds to prepare.
+fn prepare_all(preparer: &mut LogPreparer) -> usize {
+    std::iter::from_fn(|| preparer.prepare().unwrap().then_some(())).count()
+}
+
+#[test]
+fn zeros_are_written_as_far_ahead_as_they_should_be() {
+    let disk = MemDisk::new();
+    let (store, mut tail) = open(&disk);
+    let mut preparer = store.log().preparer(Arc::new(disk.clone()), 500, 100);
+    assert_eq!(prepare_all(&mut preparer), 0, "there is no file");
+    install_next(&disk, &mut tail);
+    assert_eq!(prepare_all(&mut preparer), 5);
+    append(&mut tail, 250).unwrap();
+    assert_eq!(prepare_all(&mut preparer), 0, "nothing is published");
+    tail.publish(1).unwrap();
+    assert_eq!(prepare_all(&mut preparer), 3, "up to 750");
+    for _ in 0..4 {
+        append(&mut tail, 250).unwrap();
+    }
+    tail.publish(1).unwrap();
+    assert_eq!(prepare_all(&mut preparer), 6, "from the end of the records at 1250 on");
+    append(&mut tail, 700).unwrap();
+    tail.publish(1).unwrap();
+    assert_eq!(prepare_all(&mut preparer), 2, "to the end of the file");
+    assert!(append(&mut tail, 200).is_err());
+    install_next(&disk, &mut tail);
+    append(&mut tail, 200).unwrap();
+    tail.publish(1).unwrap();
+    assert_eq!(prepare_all(&mut preparer), 6, "up to 700 in the next file, from its record on");
+    let log = store.log();
+    for offset in [0, 250, 500, 750, 1000, 1250, FILE] {
+        assert_eq!(places(log, PhysicalOffset(offset)), offset as i64);
+    }
+}
+
+#[test]
+fn what_cannot_be_prepared_is_an_error_and_the_log_goes_on() {
+    let disk = MemDisk::new();
+    let (store, mut tail) = open(&disk);
+    install_next(&disk, &mut tail);
+    let mut preparer = store.log().preparer(Arc::new(disk.clone()), 500, 100);
+    disk.set_plan(FaultPlan::new(1).at_op(DiskOp::Write, 0, DiskFault::Io));
+    assert!(preparer.prepare().is_err());
+    append(&mut tail, 250).unwrap();
+    tail.publish(1).unwrap();
+    store.log().flusher().sync().unwrap();
+    assert_eq!(prepare_all(&mut preparer), 6);
+    assert_eq!(places(store.log(), PhysicalOffset(0)), 0);
+}
+
+/// Zeros and records race for the same bytes of a real file, and records always win.
+#[test]
+fn zeros_never_meet_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StoreConfig::new(dir.path().join("store"), 1 << 20, 1000);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let store = Store::open(config.clone(), disk.clone()).unwrap();
+    let (mut tail, log) = (store.log().tail().unwrap(), store.log());
+    let segment = allocate_segment(&*disk, &config.log, PhysicalOffset(0)).unwrap();
+    tail.install(segment).unwrap();
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // So little ahead that the tail is always about to overtake it.
+            let mut preparer = log.preparer(disk.clone(), 300, 64);
+            while !is_done.load(Ordering::Acquire) {
+                preparer.prepare().unwrap();
+            }
+        });
+        while append(&mut tail, 200).is_ok() {
+            tail.publish(1).unwrap();
+        }
+        is_done.store(true, Ordering::Release);
+    });
+    let count = log.max_offset().0 / 200;
+    assert!(count > 5000);
+    for offset in (0..count).map(|number| number * 200) {
+        assert_eq!(places(log, PhysicalOffset(offset)), offset as i64);
+    }
 }

@@ -5,6 +5,7 @@
 //! | [`appender`] | the only writer of the tail | `log`, or shared with the connections |
 //! | [`flusher`] | brings it to the disk, answers who waits for that | `flush` |
 //! | [`allocator`] | makes the next file ahead of its need | `files` |
+//! | [`preparer`] | writes zeros ahead of the end, for `SYNC_FLUSH` | `files` |
 //! | [`cleaner`] | removes old files, refuses messages while the disk is full | `cleaner` |
 //! | [`checkpointer`] | brings queues to the disk, writes down how far | `checkpoint` |
 //! | [`dispatcher`] | tells each queue its new entries | `dispatch`, with the queues |
@@ -24,4 +25,5 @@ pub mod flusher;
 pub mod indexer;
 pub mod key_index;
 pub mod key_lookup;
+pub mod preparer;
 pub mod state;

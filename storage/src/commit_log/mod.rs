@@ -1,7 +1,8 @@
 //! The commit log: every message of every queue, one behind the other, in files of one size.
 //!
-//! Three handles to one log, each for one owner: [`CommitLog`] reads (clones, any thread),
-//! [`LogTail`] appends (the appender alone), [`LogFlusher`] syncs. Files lie in one folder or several
+//! Handles to one log, each for one owner: [`CommitLog`] reads (clones, any thread),
+//! [`LogTail`] appends (the appender alone), [`LogFlusher`] syncs; [`LogPreparer`] writes zeros ahead of
+//! the end where syncs are waited for. Files lie in one folder or several
 //! ([`LogConfig`]), named by the offset of their first byte in 20 digits. A record never crosses a file: where it does not fit, a
 //! blank record fills the rest (store.md 2.1), and 8 bytes for that are always kept free.
 //!
@@ -15,6 +16,7 @@
 
 mod config;
 mod flusher;
+mod preparer;
 mod removal;
 mod scan;
 mod tail;
@@ -35,6 +37,7 @@ use gantry_codec::record;
 pub use config::LogConfig;
 pub(crate) use config::segment_path;
 pub use flusher::{FlushError, LogFlusher};
+pub use preparer::LogPreparer;
 pub use removal::{LogFile, RemoveError};
 pub(crate) use scan::{Checked, check, is_certainly_record, lacks_sector, next_sound_record};
 pub use tail::{AppendError, Appended, LogTail, WrongSegment};
@@ -76,6 +79,9 @@ struct Shared {
     flushed_timestamp: AtomicI64,
     is_poisoned: AtomicBool,
     has_tail: AtomicBool,
+    /// The tail may write before this without a look at `preparing`.
+    prepared: AtomicU64,
+    preparing: Mutex<()>,
 }
 
 /// The log, to be read.
@@ -100,6 +106,8 @@ impl CommitLog {
             flushed_timestamp: AtomicI64::new(last_timestamp),
             is_poisoned: AtomicBool::new(false),
             has_tail: AtomicBool::new(false),
+            prepared: AtomicU64::new(end.0),
+            preparing: Mutex::default(),
         }))
     }
 
@@ -193,6 +201,11 @@ impl CommitLog {
     /// The right to sync.
     pub fn flusher(&self) -> LogFlusher {
         LogFlusher::new(self.clone())
+    }
+
+    /// What writes zeros up to `ahead` bytes ahead of the end, in pieces of `piece`; one at a time.
+    pub fn preparer(&self, disk: Arc<dyn Disk>, ahead: u64, piece: u64) -> LogPreparer {
+        LogPreparer::new(self.clone(), disk, ahead, piece)
     }
 
     /// Calls `f` with the file of `offset`, if there is one, and the place within.

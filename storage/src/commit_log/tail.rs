@@ -105,8 +105,9 @@ const BUFFER_BYTES_MAX: usize = 8 << 20;
 
 impl OpenFile {
     /// Writes what it has not been given yet, and lets everybody read up to `end`.
-    fn publish(&mut self, end: u64) -> Result<(), AppendError> {
+    fn publish(&mut self, log: &CommitLog, end: u64) -> Result<(), AppendError> {
         let segment = self.writer.segment();
+        log.0.claim(segment.start() + end);
         let (at, file) = (segment.readable(), PhysicalOffset(segment.start()));
         let written = self.writer.write(at, &self.unwritten);
         written.map_err(|e| AppendError::Io { file, error: e.to_string() })?;
@@ -220,11 +221,11 @@ impl LogTail {
     fn write_all(&mut self) -> Result<(), AppendError> {
         for mut full in self.filled.drain(..) {
             let end = full.writer.segment().len();
-            full.publish(end)?;
+            full.publish(&self.log, end)?;
             self.spare = full.unwritten;
         }
         if let Some(file) = &mut self.file {
-            file.publish(self.next.0 - file.writer.segment().start())?;
+            file.publish(&self.log, self.next.0 - file.writer.segment().start())?;
             file.unwritten.shrink_to(BUFFER_BYTES_MAX);
         }
         Ok(())

@@ -58,6 +58,8 @@ pub trait Disk: Send + Sync + 'static {
     }
     /// Reserves blocks for a stretch of a file, so that writing there cannot fail for want of room.
     fn reserve(&self, path: &Path, at: u64, len: u64) -> io::Result<()>;
+    /// Writes zeros over a stretch of a file that has its blocks. Nobody may be writing there.
+    fn write_zeros(&self, path: &Path, at: u64, len: u64) -> io::Result<()>;
     /// Makes everything from `at` on zero and gives its blocks back; the length stays. What was there
     /// may come back with a loss of power until the file is synced.
     fn clear_from(&self, path: &Path, at: u64) -> io::Result<()>;

@@ -69,6 +69,10 @@ impl Disk for RealDisk {
         reserve(&open(path)?, at, len)
     }
 
+    fn write_zeros(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {
+        write_zeros(&open(path)?, at, len)
+    }
+
     fn clear_from(&self, path: &Path, at: u64) -> io::Result<()> {
         let file = open(path)?;
         let len = file.metadata()?.len().saturating_sub(at);

@@ -279,6 +279,14 @@ impl Disk for MemDisk {
         self.run(DiskOp::Reserve, whole, |_, _| ())
     }
 
+    fn write_zeros(&self, path: &Path, at: u64, len: u64) -> io::Result<()> {
+        let whole = |state: &mut State| {
+            state.file(path)?.change(at, &vec![0; len as usize]);
+            Ok(())
+        };
+        self.run(DiskOp::Write, whole, |_, _| ())
+    }
+
     fn clear_from(&self, path: &Path, at: u64) -> io::Result<()> {
         let whole = |state: &mut State| {
             let file = state.file(path)?;
