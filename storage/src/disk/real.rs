@@ -269,12 +269,13 @@ fn rewrite(file: &File, at: u64, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// In pieces: the file system lets nobody else write to the file during one.
 fn write_zeros(file: &File, at: u64, len: u64) -> io::Result<()> {
-    let zeros = vec![0; PIECE_BYTES as usize];
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut done = 0;
     while done < len {
-        let piece = (len - done).min(zeros.len() as u64);
-        file.write_all_at(zeros.get(..piece as usize).unwrap_or_default(), at + done)?;
+        let piece = (len - done).min(ZEROS.len() as u64);
+        file.write_all_at(ZEROS.get(..piece as usize).unwrap_or_default(), at + done)?;
         done += piece;
     }
     Ok(())
