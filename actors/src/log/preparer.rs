@@ -17,7 +17,7 @@ use slog::{Logger, warn};
 /// So much is prepared ahead of the log's end: some tenths of a second at the rate of a fast disk.
 pub const AHEAD_BYTES: u64 = 64 << 20;
 /// Pieces in which it is: a sync that comes behind one in the disk's queue waits for no more than that.
-pub const PIECE_BYTES: u64 = 2 << 20;
+pub const PIECE_BYTES: u64 = 1 << 20;
 
 /// Between looks while the log grows.
 const PERIOD: Duration = Duration::from_millis(50);
