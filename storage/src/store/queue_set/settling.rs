@@ -2,7 +2,7 @@
 //!
 //! | what is found | what is done |
 //! |---|---|
-//! | entries of records at the limit (see [`super::start`]) or behind | cut; the dispatcher makes them again |
+//! | entries of records at the limit (see [`start`](super::super::start)) or behind | cut; the dispatcher makes them again |
 //! | entries that the log does not confirm, at the end | cut: stale slots of a Java broker, pages of a log that was lost |
 //! | a last entry that names a unit of an extension that is gone | the queue is built again from the log |
 //! | fewer entries than an earlier life wrote down, or a later beginning in the same log | the queue is built again from the log |
