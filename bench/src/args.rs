@@ -27,6 +27,8 @@ pub enum Mode {
     Pull(PullArgs),
     /// Send one message at a time and wait for it.
     Latency(LatencyArgs),
+    /// Hold pulls that wait for messages: what they cost, and whom a message wakes.
+    Hold(HoldArgs),
     /// Serve sends with the least work possible, as a yardstick for brokers.
     Floor(FloorArgs),
 }
@@ -95,6 +97,35 @@ pub struct LatencyArgs {
     /// Also measure until a long-polling consumer has the message.
     #[arg(long)]
     pub end_to_end: bool,
+}
+
+/// `gantry bench hold`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct HoldArgs {
+    /// Where.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Pulls to hold, at the queues in turn.
+    #[arg(long, value_name = "N", default_value = "10000")]
+    pub pulls: NonZeroUsize,
+    /// Connections to hold them on.
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub connections: NonZeroU32,
+    /// Seconds that a pull asks to be held.
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    pub hold: Duration,
+    /// Seconds over which the idle broker is measured, with nothing held and with all.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub idle: Duration,
+    /// Messages to send then, each to another queue.
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub wake: NonZeroUsize,
+    /// Process of the broker, for its CPU time and memory.
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `gantry bench floor`.

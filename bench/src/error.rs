@@ -23,6 +23,14 @@ pub enum BenchError {
         /// What went wrong.
         reason: String,
     },
+    /// A connection was lost, or could not be made, outside of any load.
+    #[error("{address}: {reason}")]
+    Lost {
+        /// Where to.
+        address: String,
+        /// What happened.
+        reason: String,
+    },
     /// No broker to put load on.
     #[error("the name server knows no broker that could carry topic {topic}")]
     NoBroker {

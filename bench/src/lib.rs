@@ -10,6 +10,7 @@
 //! | `args` | the command line |
 //! | `target` | brokers, topics and queues: found, and created where missing |
 //! | `send`, `pull`, `latency` | the modes: what is asked, and what an answer is worth |
+//! | `hold` | pulls that wait, and what wakes them |
 //! | `end_to_end` | the loop of a producer and a waiting consumer |
 //! | `message` | what messages look like |
 //! | `load` | one connection under load: window, intended times, answers |
@@ -27,6 +28,7 @@ mod coordinator;
 mod end_to_end;
 mod error;
 mod floor;
+mod hold;
 mod latency;
 mod load;
 mod message;
@@ -44,7 +46,8 @@ mod ticker;
 use std::process::ExitCode;
 
 pub use crate::args::{
-    Args, FloorArgs, Header, LatencyArgs, LoadArgs, Mode, PullArgs, SendArgs, ShapeArgs, TargetArgs,
+    Args, FloorArgs, Header, HoldArgs, LatencyArgs, LoadArgs, Mode, PullArgs, SendArgs, ShapeArgs,
+    TargetArgs,
 };
 use crate::error::BenchError;
 use crate::report::Report;
@@ -56,6 +59,7 @@ pub fn run(args: Args) -> ExitCode {
         Mode::Send(args) => send::run(args).map(|report| show(&report, args.load.json)),
         Mode::Pull(args) => pull::run(args).map(|report| show(&report, args.load.json)),
         Mode::Latency(args) => latency::run(args).map(|report| show(&report, args.load.json)),
+        Mode::Hold(args) => hold::run(args),
         Mode::Floor(args) => floor::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error: BenchError| {
