@@ -25,7 +25,8 @@ use gantry_codec::UniqueKeys;
 use gantry_conf::{AppenderPlacement, BrokerConfig, FlushDiskType, RetentionConfig};
 use gantry_storage::{
     Clock, CloseError, DelayLevels, Disk, Index, IndexError, JsonFile, LogConfig, OpenError,
-    PhysicalOffset, PullLimits, QueueError, Store, StoreConfig, retention::RetentionPolicy,
+    PhysicalOffset, PullLimits, QueueError, Store, StoreConfig, mappings_max,
+    retention::RetentionPolicy,
 };
 use gantry_supervisor::{ChildSpec, Credits, Exit, Place, Placement, Policy, Shell, Tree, Verdict};
 use slog::{Logger, error, info, o, warn};
@@ -235,6 +236,7 @@ impl Start<'_> {
         let store = Store::open(self.store_config(&levels), self.seams.disk.clone())?;
         let store = Arc::new(store);
         info!(self.log, "store opened"; "report" => %store.report());
+        self.warn_of_mappings(store.report().queues as u64);
         let table = Arc::new(TopicTable::default());
 
         // Before the log's actors, so that queues end after them and have everything.
@@ -483,6 +485,16 @@ impl Start<'_> {
             Ok(Preparer::new(preparer, logger.clone()))
         });
         tree.spawn(spec.place(Place::named("files")));
+    }
+
+    /// Queues are mapped when they are used, which may be long from now.
+    fn warn_of_mappings(&self, queues: u64) {
+        // Some are left for the log, the index, and what a second file of a queue takes.
+        let max = mappings_max().map_or(u64::MAX, |max| max / 10 * 9);
+        if queues > max {
+            warn!(self.log, "not all queues can be in use at a time; raise vm.max_map_count";
+                "queues" => queues, "at_a_time" => max);
+        }
     }
 
     async fn start_flusher(
