@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use gantry_codec::{Command, HeaderError, pop::ExtraInfoError, response_code as rs};
 
-use super::{APPLY_TOPIC_HINT, no_topic, refuse};
+use super::{no_topic, refuse};
 use crate::topic::TopicView;
 
 /// Why a pop, or a request about popped messages, is refused.
@@ -39,8 +39,6 @@ pub enum PopRefusal {
     Queue(String),
     /// The group is not allowed to consume.
     GroupDisabled(String),
-    /// The group does not exist.
-    Group(String),
     /// The expression cannot be read.
     Expression,
     /// Filtering by SQL92 is not served.
@@ -112,10 +110,6 @@ pub fn refused_pop(cmd: &Command, refusal: &PopRefusal) -> Command {
         PopRefusal::GroupDisabled(group) => {
             (rs::NO_PERMISSION, format!("subscription group no permission, {group}"))
         }
-        PopRefusal::Group(group) => (
-            rs::SUBSCRIPTION_GROUP_NOT_EXIST,
-            format!("subscription group [{group}] does not exist, {APPLY_TOPIC_HINT}"),
-        ),
         PopRefusal::Expression => {
             (rs::SUBSCRIPTION_PARSE_FAILED, "parse the consumer's subscription failed".to_owned())
         }

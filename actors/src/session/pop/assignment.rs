@@ -10,7 +10,7 @@ use gantry_codec::{
 };
 use serde::de::DeserializeOwned;
 
-use super::Client;
+use super::{Client, Detour};
 use crate::{
     error_to_wire::{self, pop::PopRefusal},
     net::Outcome,
@@ -75,14 +75,14 @@ impl Client<'_> {
         Some((0..view.config.read_queue_nums).map(queue).collect())
     }
 
-    pub(super) fn set_mode(&self, cmd: &Command) -> Result<Outcome, PopRefusal> {
+    pub(super) fn set_mode(&self, cmd: &Command) -> Result<Outcome, Detour> {
         let mode: RequestModeBody = read_body(cmd)?;
         if mode.topic.starts_with(RETRY_PREFIX) {
-            return Err(PopRefusal::RetryTopicMode);
+            return Err(PopRefusal::RetryTopicMode.into());
         }
         self.topic(&mode.topic)?;
         if self.shared.control.group(&mode.consumer_group).is_none() {
-            return Err(PopRefusal::Group(mode.consumer_group));
+            return Err(Detour::OpenGroup(mode.consumer_group));
         }
         let saved = self.shared.pops.modes().set(mode);
         let cmd = cmd.clone();

@@ -89,7 +89,7 @@ pub(super) fn request(shared: &Arc<Shared>, cmd: Command, conn: &ConnectionHandl
         rq::BATCH_ACK_MESSAGE => client.batch_ack(&cmd).map_err(Detour::from),
         rq::CHANGE_MESSAGE_INVISIBLETIME => client.hide(&cmd).map_err(Detour::from),
         rq::QUERY_ASSIGNMENT => client.assignment(&cmd).map_err(Detour::from),
-        _ => client.set_mode(&cmd).map_err(Detour::from),
+        _ => client.set_mode(&cmd),
     };
     match answered {
         Ok(outcome) => outcome,
