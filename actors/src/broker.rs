@@ -8,7 +8,7 @@
 //! | the caller's | roots, topics, registrar, listeners |
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
-//! | `dispatch` | dispatcher, queues, schedule, groups |
+//! | `dispatch` | dispatcher, queues, schedule, groups, pops |
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
@@ -47,6 +47,10 @@ use crate::{
         state::{LogState, Refusal},
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
+    pop::{
+        PopStartError, PopSurroundings, Pops, group::PopParts, modes::RequestModesParts,
+        pops::load_states, states::PopFiles, waiters::WaiterCount,
+    },
     registrar::{LastTable, Registrar, RegistrarConfig},
     schedule::{Schedule, ScheduleParts},
     session::{ColdReader, ColdReaders, Session, SessionConfig, Shared},
@@ -92,6 +96,9 @@ pub enum BrokerStartError {
     /// A file of metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] gantry_storage::JsonFileError),
+    /// Pops cannot be served.
+    #[error(transparent)]
+    Pops(#[from] PopStartError),
     /// The advertised host is no address.
     #[error("brokerIP1: {host} cannot be resolved: {reason}")]
     Host {
@@ -258,15 +265,34 @@ impl Start<'_> {
         });
         let control = self.start_groups(&store, &facts, &topics, advertised).await?;
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
+        let session = self.session_config(advertised, &levels, store.report().log_end);
+        let cold = self.start_cold_readers().await?;
+        let parts = PopParts {
+            facts: facts.clone(),
+            topics_root: topics.clone(),
+            log: store.log().clone(),
+            limits: session.limits,
+            appender: actors.appender.clone(),
+            cold: cold.clone(),
+            broker_name: session.broker_name.clone(),
+            store_host: advertised,
+            states: load_states(&self.pop_files(&store))?,
+            waiting: WaiterCount::default(),
+            clock: self.seams.clock.clone(),
+            seed: self.seams.seed,
+            log_to: self.log.clone(),
+        };
+        let pops = self.start_pops(&store, parts, &control).await?;
         let cleaner =
             self.start_cleaner(&store, &facts, &control, &actors, key_index.index()).await?;
 
         let shared = Arc::new(Shared {
-            config: self.session_config(advertised, &levels, store.report().log_end),
+            config: session,
             topics: table,
             topics_root: topics,
             facts,
             control,
+            pops,
             log: store.log().clone(),
             key_queries: key_index.queries.clone(),
             log_state: actors.state,
@@ -275,7 +301,7 @@ impl Start<'_> {
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
-            cold: self.start_cold_readers().await?,
+            cold,
             log_to: self.log.clone(),
         });
         key_index.begin(&self.config.index, &store).await;
@@ -379,6 +405,7 @@ impl Start<'_> {
         }
         SessionConfig {
             store_host: advertised,
+            broker_name: identity.broker_name.as_str().into(),
             region: identity.region_id.clone(),
             trace_on: identity.trace_on,
             property_suffix: suffix,
@@ -684,6 +711,39 @@ impl Start<'_> {
         };
         let started = group::start(settings, around).await;
         started.map_err(|(actor, reason)| BrokerStartError::Actor { actor, reason })
+    }
+
+    fn pop_files(&self, store: &Store) -> PopFiles {
+        let file = |name: &str| JsonFile::new(store.config().config_dir().join(name));
+        PopFiles {
+            states: file("popState.json"),
+            orders: file("consumerOrderInfo.json"),
+            disk: self.seams.disk.clone(),
+        }
+    }
+
+    async fn start_pops(
+        &self,
+        store: &Store,
+        parts: PopParts,
+        control: &group::Control,
+    ) -> Result<Pops, BrokerStartError> {
+        let modes = RequestModesParts {
+            file: JsonFile::new(store.config().config_dir().join("messageRequestMode.json")),
+            disk: self.seams.disk.clone(),
+            log: self.child_log("request modes"),
+        };
+        // Read once here, so that a file that cannot be read is told as such.
+        modes.load()?;
+        let around = PopSurroundings {
+            tree: self.tree,
+            files: self.pop_files(store),
+            modes,
+            file_place: Place::named("metadata"),
+            place: dispatch_place(),
+            log: self.log,
+        };
+        Ok(Pops::start(parts, control.clone(), around).await?)
     }
 
     /// More than one, so that one slow read does not hold up all others.

@@ -3,6 +3,8 @@
 //! Codes and texts are Java's where its tools and users know them (wire.md 1.7, 2.1, 2.3, 2.4); where
 //! 4.x and 5.x differ, 5.x. Every remark says what was wrong and names it.
 
+pub mod pop;
+
 use std::{fmt::Display, sync::Arc};
 
 use bytes::BytesMut;

@@ -56,6 +56,20 @@ impl ColdReaders {
         }
     }
 
+    /// Reads about this queue; the result, or an error if it was lost.
+    pub fn read<T: Send + 'static>(
+        &self,
+        slot: &Arc<QueueSlot>,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (sender, result) = oneshot::channel();
+        self.send(place_of(slot), move || {
+            // Nobody waits any more if the asking actor is gone.
+            let _ = sender.send(read());
+        });
+        result
+    }
+
     /// Reads for a pull and gives it back to its session.
     pub(super) fn pull(
         &self,

@@ -13,6 +13,7 @@
 mod cleaning;
 mod cold;
 mod lookup;
+mod pop;
 mod properties;
 mod pull;
 mod query;
@@ -88,6 +89,14 @@ impl Session {
         }
     }
 
+    /// A group that is deleted has no pops either.
+    fn delete_group(&mut self, cmd: Command, conn: &ConnectionHandle) -> Outcome {
+        if let Some(group) = cmd.ext.get("groupName") {
+            self.shared.pops.forget_group(group);
+        }
+        self.control.request(cmd, conn)
+    }
+
     /// The topic's current view, by way of the cache.
     fn topic(&mut self, name: &str) -> Option<&Arc<TopicView>> {
         let fresh = self
@@ -134,6 +143,8 @@ impl Service for Session {
             rq::DELETE_EXPIRED_COMMITLOG
             | rq::CLEAN_EXPIRED_CONSUMEQUEUE
             | rq::CLEAN_UNUSED_TOPIC => cleaning::request(&self.shared, cmd),
+            code if pop::handles(code) => pop::request(&self.shared, cmd, conn),
+            rq::DELETE_SUBSCRIPTIONGROUP => self.delete_group(cmd, conn),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),
             _ => Outcome::Reply(unsupported(&cmd)),

@@ -13,6 +13,7 @@ use super::ColdReaders;
 use crate::{
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
+    pop::Pops,
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -21,6 +22,8 @@ use crate::{
 pub struct SessionConfig {
     /// The advertised address: part of message ids and of every record.
     pub store_host: SocketAddr,
+    /// The broker's name.
+    pub broker_name: Arc<str>,
     /// Name of the region, in every answer to a send.
     pub region: String,
     /// Whether clients trace, in every answer to a send.
@@ -55,6 +58,8 @@ pub struct Shared {
     pub facts: Arc<Facts>,
     /// Groups, producers and offsets.
     pub control: Control,
+    /// Pops.
+    pub pops: Pops,
     /// The log, to read.
     pub log: CommitLog,
     /// How queries by key are answered.

@@ -88,6 +88,7 @@ fn delete(shared: &Arc<Shared>, cmd: Command) -> Outcome {
         match shared.topics_root.send(RemoveTopic(header.topic)).await {
             Ok(Ok(_)) => {
                 shared.control.topic_deleted(&topic);
+                shared.pops.forget_topic(&topic);
                 Command::response(rs::SUCCESS, &cmd)
             }
             Ok(Err(e)) => error_to_wire::topic(&cmd, &e),

@@ -10,6 +10,7 @@
 mod client;
 mod config;
 mod message_queue;
+mod pop;
 mod register;
 mod route;
 mod stats;
@@ -20,6 +21,7 @@ pub use crate::filter::SubscriptionData;
 pub use client::*;
 pub use config::*;
 pub use message_queue::*;
+pub use pop::*;
 pub use register::*;
 pub use route::*;
 pub use stats::*;

@@ -145,6 +145,11 @@ impl Control {
         &self.0.producer_directory
     }
 
+    /// A way to the offsets for an actor that commits for its group.
+    pub fn offsets_port(&self) -> OffsetsPort {
+        OffsetsPort::new(self.0.offsets.clone(), self.0.offset_view.clone())
+    }
+
     /// The committed offsets, for those who are not the client that commits them.
     pub fn offsets(&self) -> &OffsetView {
         &self.0.offset_view
