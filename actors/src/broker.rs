@@ -47,11 +47,12 @@ use crate::{
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     registrar::{LastTable, Registrar, RegistrarConfig},
     schedule::{Schedule, ScheduleParts},
-    session::{ColdReader, ColdReaders, Session, SessionConfig, Shared},
+    session::{About, ColdReader, ColdReaders, Session, SessionConfig, Shared},
     topic::{
         AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, QueueSlot, Queues, TopicTable, Topics,
         TopicsParts, facts::RetryTopicMaker,
     },
+    traffic::{Meter, Traffic},
 };
 
 /// The seams to the outside: what a simulator puts its own in place of.
@@ -260,6 +261,7 @@ impl Start<'_> {
 
         let shared = Arc::new(Shared {
             config: self.session_config(advertised, &levels, store.report().log_end),
+            about: self.start_about(&actors.signal).await?,
             topics: table,
             topics_root: topics,
             facts,
@@ -375,6 +377,7 @@ impl Start<'_> {
             gantry_codec::properties::append(&mut suffix, name, value);
         }
         SessionConfig {
+            broker_name: identity.broker_name.clone(),
             store_host: advertised,
             region: identity.region_id.clone(),
             trace_on: identity.trace_on,
@@ -658,6 +661,26 @@ impl Start<'_> {
         };
         let started = group::start(settings, around).await;
         started.map_err(|(actor, reason)| BrokerStartError::Actor { actor, reason })
+    }
+
+    async fn start_about(
+        &self,
+        dispatched: &Arc<DispatchSignal>,
+    ) -> Result<About, BrokerStartError> {
+        let (traffic, clock) = (Arc::new(Traffic::default()), self.seams.clock.clone());
+        let counted = traffic.clone();
+        let spec = ChildSpec::new("meter", Policy::RestartEmpty, move |_| {
+            Ok(Meter::new(counted.clone(), clock.clone()))
+        });
+        self.started("meter", self.tree.start(spec).await)?;
+        Ok(About {
+            effective: self.config.effective.clone(),
+            started_ms: self.seams.clock.now_ms(),
+            traffic,
+            dispatched: dispatched.clone(),
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+        })
     }
 
     /// More than one, so that one slow read does not hold up all others.

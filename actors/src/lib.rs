@@ -31,3 +31,4 @@ pub mod registry;
 pub mod schedule;
 pub mod session;
 pub mod topic;
+pub mod traffic;

@@ -66,6 +66,19 @@ impl ColdReaders {
         self.send(place, move || pull.done(read));
     }
 
+    /// Has something read that is about no queue; nothing if the reader failed.
+    pub(super) fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + 'static {
+        let (sender, found) = oneshot::channel();
+        self.send(0, move || {
+            // Nobody waits any more if the connection is gone.
+            let _ = sender.send(read());
+        });
+        async move { found.await.ok() }
+    }
+
     /// Has a request answered that is about one queue, or about none.
     pub(super) fn answer(
         &self,
