@@ -51,6 +51,8 @@ pub struct Report {
     /// Repeats at hand-overs between members that were well, and most of them for one queue at once.
     pub handed_over_twice: usize,
     pub handed_over_most: usize,
+    /// The latter one by one: queue, who had them, who had them again, the first offset, how many.
+    pub hand_overs: Vec<(i32, usize, usize, i64, usize)>,
 }
 
 /// Judges a group. `ends` are the queues' ends.
@@ -92,10 +94,12 @@ fn lost(queue: i32, end: i64, of_queue: &[Delivery], wrong: &mut Vec<String>) {
     }
 }
 
+/// By the member that had it and the one that had it again: the first offset, and how many.
+type Counted = HashMap<(usize, usize), (i64, usize)>;
+
 fn repeats(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, report: &mut Report) {
     let mut last: BTreeMap<i64, Delivery> = BTreeMap::new();
-    // By the member that had it before: repeats.
-    let (mut explained, mut others) = (HashMap::new(), HashMap::new());
+    let (mut explained, mut others) = (Counted::new(), Counted::new());
     for delivery in of_queue {
         let Some(before) = last.insert(delivery.offset, *delivery) else { continue };
         let fate = |member: usize| {
@@ -105,13 +109,18 @@ fn repeats(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, report: &mut Rep
             true => &mut explained,
             false => &mut others,
         };
-        *counted.entry((before.member, delivery.member)).or_insert(0) += 1;
+        let key = (before.member, delivery.member);
+        counted.entry(key).or_insert((delivery.offset, 0)).1 += 1;
     }
-    report.repeated += explained.values().sum::<usize>();
-    report.repeated_most = report.repeated_most.max(explained.values().copied().max().unwrap_or(0));
-    report.handed_over_twice += others.values().sum::<usize>();
-    report.handed_over_most =
-        report.handed_over_most.max(others.values().copied().max().unwrap_or(0));
+    let sum = |counted: &Counted| counted.values().map(|(_, count)| count).sum::<usize>();
+    let most = |counted: &Counted| counted.values().map(|(_, count)| *count).max().unwrap_or(0);
+    report.repeated += sum(&explained);
+    report.repeated_most = report.repeated_most.max(most(&explained));
+    report.handed_over_twice += sum(&others);
+    report.handed_over_most = report.handed_over_most.max(most(&others));
+    let queue = of_queue.first().map_or(0, |delivery| delivery.queue);
+    let others = others.iter().map(|((from, to), (first, n))| (queue, *from, *to, *first, *n));
+    report.hand_overs.extend(others);
 }
 
 fn order(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, wrong: &mut Vec<String>) {

@@ -25,7 +25,7 @@ use crate::consumer::Filter;
 use crate::route::TopicRoute;
 
 /// After a round that something stood in the way of.
-const SOON: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_secs(1);
 /// Between two rounds at least; notifications come in bursts.
 const PAUSE: Duration = Duration::from_millis(20);
 
