@@ -53,11 +53,12 @@ use crate::{
     },
     registrar::{LastTable, Registrar, RegistrarConfig},
     schedule::{Schedule, ScheduleParts},
-    session::{ColdReader, ColdReaders, Session, SessionConfig, Shared},
+    session::{About, ColdReader, ColdReaders, Session, SessionConfig, Shared},
     topic::{
         AllTopics, Catalog, CatalogConfig, Facts, OpenQueue, QueueSlot, Queues, TopicTable, Topics,
         TopicsParts, facts::RetryTopicMaker,
     },
+    traffic::{Meter, Traffic},
 };
 
 /// The seams to the outside: what a simulator puts its own in place of.
@@ -288,6 +289,7 @@ impl Start<'_> {
 
         let shared = Arc::new(Shared {
             config: session,
+            about: self.start_about(&actors.signal).await?,
             topics: table,
             topics_root: topics,
             facts,
@@ -744,6 +746,26 @@ impl Start<'_> {
             log: self.log,
         };
         Ok(Pops::start(parts, control.clone(), around).await?)
+    }
+
+    async fn start_about(
+        &self,
+        dispatched: &Arc<DispatchSignal>,
+    ) -> Result<About, BrokerStartError> {
+        let (traffic, clock) = (Arc::new(Traffic::default()), self.seams.clock.clone());
+        let counted = traffic.clone();
+        let spec = ChildSpec::new("meter", Policy::RestartEmpty, move |_| {
+            Ok(Meter::new(counted.clone(), clock.clone()))
+        });
+        self.started("meter", self.tree.start(spec).await)?;
+        Ok(About {
+            effective: self.config.effective.clone(),
+            started_ms: self.seams.clock.now_ms(),
+            traffic,
+            dispatched: dispatched.clone(),
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+        })
     }
 
     /// More than one, so that one slow read does not hold up all others.

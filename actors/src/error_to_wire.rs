@@ -135,6 +135,16 @@ pub fn lost(cmd: &Command) -> Command {
     refuse(cmd, rs::SYSTEM_ERROR, "the request was lost by an internal failure, try again")
 }
 
+/// A queue that does not exist.
+pub fn no_queue(cmd: &Command, topic: &str, queue_id: i32) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("the topic[{topic}] has no queue {queue_id}"))
+}
+
+/// An answer that cannot be put into JSON.
+pub fn unwritable(cmd: &Command, error: &impl Display) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("the answer cannot be written: {error}"))
+}
+
 /// The topic does not exist.
 pub fn no_topic(cmd: &Command, topic: &str) -> Command {
     let remark = format!("topic[{topic}] not exist, apply first please! {APPLY_TOPIC_HINT}");
@@ -379,6 +389,7 @@ pub fn refused_control(cmd: &Command, refusal: &ControlRefusal) -> Command {
         | ControlRefusal::NobodyOnline(_)
         | ControlRefusal::ClientTooOld(_)
         | ControlRefusal::ClientOffline(_)
+        | ControlRefusal::NoMessage(_)
         | ControlRefusal::NoProducer(_)
         | ControlRefusal::GroupWithoutOffset(_)
         | ControlRefusal::OffsetRange { .. }

@@ -33,3 +33,4 @@ pub mod registry;
 pub mod schedule;
 pub mod session;
 pub mod topic;
+pub mod traffic;

@@ -17,7 +17,7 @@ use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
 use super::{
-    locks::QueueLocks,
+    locks::{LockAnswer, QueueLocks},
     rebalancer::{MembersChanged, Rebalancer},
     roster::{Beat, Effect, Roster},
     view::GroupSlot,
@@ -129,9 +129,16 @@ impl Receive<Lock> for Group {
     fn receive(&mut self, order: Lock, _: &mut Ctx<Self>) -> Reply<Vec<MessageQueue>> {
         let Lock { client_id, mut queues } = order;
         let (now, asked) = (Instant::now(), queues.len());
-        queues.retain(|queue| self.locks.lock(queue, &client_id, now));
+        let mut newly_refused = 0;
+        queues.retain(|queue| match self.locks.lock(queue, &client_id, now) {
+            LockAnswer::Granted => true,
+            LockAnswer::Refused { first } => {
+                newly_refused += usize::from(first);
+                false
+            }
+        });
         self.publish_locks();
-        if queues.len() < asked {
+        if newly_refused > 0 {
             info!(self.log, "queues are locked by other clients"; "client" => &*client_id,
                 "asked" => asked, "granted" => queues.len());
         }
@@ -141,10 +148,14 @@ impl Receive<Lock> for Group {
 
 impl Receive<Unlock> for Group {
     fn receive(&mut self, order: Unlock, _: &mut Ctx<Self>) -> Reply<()> {
+        let mut is_waited_for = false;
         for queue in &order.queues {
-            self.locks.unlock(queue, &order.client_id);
+            is_waited_for |= self.locks.unlock(queue, &order.client_id);
         }
         self.publish_locks();
+        if is_waited_for {
+            self.rebalancer.do_send(MembersChanged);
+        }
         Reply::Now(())
     }
 }
@@ -160,9 +171,12 @@ impl Receive<Expire> for Group {
         }
         self.apply(effect);
         let kept = self.locks.len();
-        self.locks.expire(now);
+        let is_waited_for = self.locks.expire(now);
         if self.locks.len() < kept {
             self.publish_locks();
+        }
+        if is_waited_for {
+            self.rebalancer.do_send(MembersChanged);
         }
         Reply::Now(())
     }

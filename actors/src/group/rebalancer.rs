@@ -25,7 +25,8 @@ const DELAY_MAX: Duration = Duration::from_millis(500);
 /// After this long without a notification it is quiet again.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A member has come or gone, or the group's topics are others.
+/// A member has come or gone, the group's topics are others, or a queue that a member was refused the
+/// lock of is free.
 #[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct MembersChanged;

@@ -3,15 +3,18 @@
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
 //! `send` prepares messages and hands one batch per burst to the appender, `pull` reads the
 //! published views and answers from the mapped log, `lookup` answers offset and message queries,
-//! `query` those by key.
+//! `query` those by key, `figures` and `about` what tools ask about queues and the broker.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
 //!
 //! Owns: the batch that is being gathered, the batches under way, a cache of the topic used last.
 //! Must not: block, wait, or keep state that another connection would need.
 
+mod about;
 mod cleaning;
 mod cold;
+mod direct;
+mod figures;
 mod lookup;
 mod pop;
 mod properties;
@@ -28,6 +31,7 @@ use actix::Recipient;
 use gantry_codec::{Command, body::SubscriptionData, request_code as rq};
 use gantry_storage::PullOutcome;
 
+pub use about::About;
 pub use cold::{ColdReader, ColdReaders};
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};
@@ -139,6 +143,11 @@ impl Service for Session {
             | rq::GET_EARLIEST_MSG_STORETIME
             | rq::VIEW_MESSAGE_BY_ID => lookup::answer(&self.shared, cmd),
             rq::QUERY_MESSAGE => query::query(&self.shared, cmd),
+            rq::GET_TOPIC_STATS_INFO | rq::QUERY_CONSUME_TIME_SPAN | rq::QUERY_CONSUME_QUEUE => {
+                figures::answer(&self.shared, cmd)
+            }
+            rq::GET_BROKER_CONFIG | rq::GET_BROKER_RUNTIME_INFO => about::answer(&self.shared, cmd),
+            rq::CONSUME_MESSAGE_DIRECTLY => direct::consume(&self.shared, cmd),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
             rq::DELETE_EXPIRED_COMMITLOG
             | rq::CLEAN_EXPIRED_CONSUMEQUEUE

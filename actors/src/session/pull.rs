@@ -270,6 +270,7 @@ impl Session {
             warn!(self.shared.log_to, "tag is not known, its unit cannot be read: passes the filter";
                 "topic" => &*slot.topic, "queue" => slot.queue_id, "offset" => offset.0);
         }
+        self.shared.about.traffic.delivered(found.count.into());
         let reply = PullReply {
             opaque: request.opaque,
             code: code(request, found),

@@ -9,7 +9,7 @@ use gantry_supervisor::{Credits, Shell};
 
 use slog::Logger;
 
-use super::ColdReaders;
+use super::{About, ColdReaders};
 use crate::{
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
@@ -22,7 +22,7 @@ use crate::{
 pub struct SessionConfig {
     /// The advertised address: part of message ids and of every record.
     pub store_host: SocketAddr,
-    /// The broker's name.
+    /// The broker's name, part of every message queue's.
     pub broker_name: Arc<str>,
     /// Name of the region, in every answer to a send.
     pub region: String,
@@ -50,6 +50,8 @@ pub struct SessionConfig {
 pub struct Shared {
     /// Settings.
     pub config: SessionConfig,
+    /// The broker as a whole.
+    pub about: About,
     /// Published topics.
     pub topics: Arc<TopicTable>,
     /// The root of the topics, for changes.
