@@ -233,7 +233,7 @@ fn an_ordered_queue_gives_nothing_more_until_its_messages_are_done() {
         let (next, ()) = tokio::join!(waits, acks);
         assert_eq!(next.bodies(), ["c"]);
         assert_eq!(next.header.order_count_info.as_deref(), Some("0 0 0"));
-        assert_eq!(rig.offset(TOPIC, 0), Some(2));
+        rig.wait_for_offset(TOPIC, 0, 2).await;
     });
 }
 

@@ -26,16 +26,16 @@ use gantry_codec::pop::TopicMark;
 use gantry_storage::{Clock, CommitLog, PullLimits};
 use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell};
 use slog::Logger;
-use tokio::sync::oneshot;
 
 use self::{revive::Revival, wait::Notice};
 use super::{
+    back::Back,
     order::OrderAck,
     queues::{PopQueue, PopQueues, QueueKey},
     read::topics_of,
     states::{PopStates, SavedGroup},
     waiters::{WaiterCount, Waiters},
-    walk::{PopAnswer, PopRequest, Walk},
+    walk::{PopRequest, Walk},
 };
 use crate::{
     group::{QueueFacts, offsets_port::OffsetsPort},
@@ -52,10 +52,10 @@ const KEEP_PERIOD: Duration = Duration::from_secs(2);
 /// The timer does not fire more often than this.
 const ALARM_GAP_MS: i64 = 10;
 
-/// Take messages. Who does not wait for the answer any more gets none.
+/// Take messages. Whose connection has ended gets none.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Pop(pub PopRequest, pub oneshot::Sender<PopAnswer>);
+pub struct Pop(pub PopRequest, pub Back);
 
 /// Messages are done.
 #[derive(Debug, Message)]
@@ -109,14 +109,14 @@ pub struct Hidden {
     pub invisible_time: i64,
 }
 
-/// Tell when there is something to pop, by a bool; `None` if too many wait.
+/// Tell when there is something to pop.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Notify {
     /// What a pop would ask for.
     pub request: PopRequest,
     /// Who waits.
-    pub answer: oneshot::Sender<Option<bool>>,
+    pub back: Back,
 }
 
 /// How many pops wait for a queue.
@@ -419,8 +419,8 @@ impl Logic for PopGroup {
 }
 
 impl Receive<Pop> for PopGroup {
-    fn receive(&mut self, Pop(request, answer): Pop, ctx: &mut Ctx<Self>) -> Reply<()> {
-        self.begin(Walk::new(request, answer), ctx);
+    fn receive(&mut self, Pop(request, back): Pop, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.begin(Walk::new(request, back), ctx);
         self.serve(ctx);
         Reply::Now(())
     }

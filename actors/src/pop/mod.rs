@@ -14,7 +14,7 @@
 //! | [`queues`] | the queues of a group |
 //! | [`group`] | the actor of a group's pops |
 //! | [`walk`], [`read`] | one pop: where it looks, what it gets |
-//! | [`waiters`] | pops and notifications that wait |
+//! | [`waiters`], [`back`] | pops and notifications that wait; the way of their answers |
 //! | [`states`] | what is kept over restarts |
 //! | [`pops`] | where each group's actor is |
 //! | [`modes`], [`assign`] | who pulls and who pops; which client gets which queue |
@@ -22,6 +22,7 @@
 //! The requests are decoded and answered by the session (`session/pop.rs`).
 
 pub mod assign;
+pub mod back;
 pub mod group;
 pub mod ledger;
 pub mod modes;
