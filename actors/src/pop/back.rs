@@ -46,20 +46,19 @@ impl Back {
         }
     }
 
-    /// Tells it; given back if the connection has ended.
-    pub fn tell(mut self, told: Told) -> Result<(), Told> {
+    /// Tells it; false: the connection has ended.
+    pub fn tell(mut self, told: Told) -> bool {
         let (Some(reply), ReplyTo::Session(session)) = (self.reply.take(), &*self.to) else {
-            return Err(told);
+            return false;
         };
         match session.try_send(Deliver(SessionEvent::PopAnswered(reply, Box::new(told)))) {
-            Ok(()) => Ok(()),
+            Ok(()) => true,
             Err(SendError::Full(event)) => {
                 // Room in a mailbox is no reason not to answer.
                 session.do_send(event);
-                Ok(())
+                true
             }
-            Err(SendError::Closed(Deliver(SessionEvent::PopAnswered(_, told)))) => Err(*told),
-            Err(SendError::Closed(_)) => Ok(()),
+            Err(SendError::Closed(_)) => false,
         }
     }
 }

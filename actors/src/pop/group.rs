@@ -129,6 +129,18 @@ pub struct CountWaiting {
     pub queue_id: i32,
 }
 
+/// Messages that another broker had given out to the group.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Adopt {
+    /// Their topic.
+    pub topic: Arc<str>,
+    /// Their queue.
+    pub queue_id: u32,
+    /// Offset, time of the pop, time when it is due.
+    pub messages: Vec<(u64, i64, i64)>,
+}
+
 /// Forget a topic, or everything: it is deleted.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -285,6 +297,7 @@ impl PopGroup {
         if let Some(offset) = view.map(|offset| offset.max(0) as u64)
             && offset > queue.offset()
             && queue.committed.is_none_or(|committed| offset > committed)
+            && queue.lowered_from != Some(offset)
         {
             queue.skip_to(offset);
         }
@@ -342,6 +355,21 @@ impl PopGroup {
         self.commit(&key);
         self.stir(&key.0);
         result
+    }
+
+    fn adopt(&mut self, adopt: &Adopt) {
+        let key = (adopt.topic.clone(), adopt.queue_id);
+        let Some(queue) = self.queue(&key, false).filter(|queue| queue.order.is_none()) else {
+            return;
+        };
+        let before = queue.offset();
+        for &(offset, pop_time, due) in &adopt.messages {
+            queue.ledger.adopt(offset, pop_time, due);
+        }
+        if queue.offset() < before {
+            queue.lowered_from = Some(before);
+        }
+        self.commit(&key);
     }
 
     fn hide(&mut self, hide: &Hide) -> Hidden {
@@ -472,6 +500,14 @@ impl Receive<BatchAppended> for PopGroup {
     fn receive(&mut self, BatchAppended(batch): BatchAppended, ctx: &mut Ctx<Self>) -> Reply<()> {
         self.stored(&batch, ctx);
         self.serve(ctx);
+        Reply::Now(())
+    }
+}
+
+impl Receive<Adopt> for PopGroup {
+    fn receive(&mut self, adopt: Adopt, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.adopt(&adopt);
+        self.rearm(ctx);
         Reply::Now(())
     }
 }

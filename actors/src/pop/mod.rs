@@ -16,6 +16,7 @@
 //! | [`walk`], [`read`] | one pop: where it looks, what it gets |
 //! | [`waiters`], [`back`] | pops and notifications that wait; the way of their answers |
 //! | [`states`] | what is kept over restarts |
+//! | [`takeover`] | what was out at Java's broker |
 //! | [`pops`] | where each group's actor is |
 //! | [`modes`], [`assign`] | who pulls and who pops; which client gets which queue |
 //!
@@ -31,6 +32,7 @@ pub mod pops;
 pub mod queues;
 pub mod read;
 pub mod states;
+pub mod takeover;
 pub mod waiters;
 pub mod walk;
 

@@ -31,12 +31,12 @@ impl Waiting for Notice {
 
 /// Tells a pop something else than messages; there is nothing to be lost with its connection.
 fn answer(walk: Walk, answer: impl FnOnce(Popped) -> PopAnswer) {
-    let _ = walk.back.tell(Told::Pop(answer(walk.popped)));
+    walk.back.tell(Told::Pop(answer(walk.popped)));
 }
 
 /// Tells a notification, likewise.
 fn note(notice: Notice, has_msg: Option<bool>) {
-    let _ = notice.back.tell(Told::Notice(has_msg));
+    notice.back.tell(Told::Notice(has_msg));
 }
 
 impl PopGroup {

@@ -180,7 +180,7 @@ fn a_snapshot_and_an_offset_of_another_time_go_together() {
     let older = Ledger::restore(&snapshot, 1);
     assert_eq!(older.span(), Span { from: 1, end: Some(3) }, "popped again");
     assert_eq!(older.committed(), 1);
-    let mut far = snapshot.clone();
+    let mut far = snapshot;
     far.committed += LAG_MAX + 10;
     assert_eq!(Ledger::restore(&far, 3).span(), Span { from: 3, end: None });
 }
