@@ -2,7 +2,7 @@
 //!
 //! Owns, per queue, which messages are out ([`super::ledger`], [`super::order`]), and the pops and
 //! notifications that wait. Connections send it [`Pop`], [`Ack`], [`Hide`] and the questions beside
-//! them. It reads queues through their published views; what may have to come from the disk is read by
+//! them ([`super::orders`]). It reads queues through their published views; what may have to come from the disk is read by
 //! the cold readers, and the queue is left alone meanwhile. It has one timer: for the first message
 //! whose time is over, the first blocked queue that is free again, the first waiter whose time is over.
 //!
@@ -21,7 +21,7 @@ mod wait;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use actix::{Addr, AsyncContext, Message, Recipient, SpawnHandle};
+use actix::{Addr, AsyncContext, Recipient, SpawnHandle};
 use gantry_codec::pop::TopicMark;
 use gantry_storage::{Clock, CommitLog, PullLimits};
 use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell};
@@ -29,13 +29,13 @@ use slog::Logger;
 
 use self::{revive::Revival, wait::Notice};
 use super::{
-    back::Back,
     order::OrderAck,
+    orders::{Ack, AckResult, Adopt, CountWaiting, Forget, Hidden, Hide, Notify, Pop},
     queues::{PopQueue, PopQueues, QueueKey},
     read::topics_of,
     states::{PopStates, SavedGroup},
     waiters::{WaiterCount, Waiters},
-    walk::{PopRequest, Walk},
+    walk::Walk,
 };
 use crate::{
     group::{QueueFacts, offsets_port::OffsetsPort},
@@ -51,100 +51,6 @@ use crate::{
 const KEEP_PERIOD: Duration = Duration::from_secs(2);
 /// The timer does not fire more often than this.
 const ALARM_GAP_MS: i64 = 10;
-
-/// Take messages. Whose connection has ended gets none.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Pop(pub PopRequest, pub Back);
-
-/// Messages are done.
-#[derive(Debug, Message)]
-#[rtype(result = "AckResult")]
-pub struct Ack {
-    /// The topic that they were popped from.
-    pub topic: Arc<str>,
-    /// Their queue.
-    pub queue_id: u32,
-    /// Their offsets.
-    pub offsets: Vec<u64>,
-    /// The time of their pop.
-    pub pop_time: i64,
-    /// Whether that was in order.
-    pub in_order: bool,
-}
-
-/// What became of an acknowledgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckResult {
-    /// Accepted; late ones too.
-    Accepted,
-    /// It is not one of the messages that an orderly group has out; the group's offset.
-    Unknown(u64),
-}
-
-/// Hide a message for another while.
-#[derive(Debug, Message)]
-#[rtype(result = "Hidden")]
-pub struct Hide {
-    /// The topic that it was popped from.
-    pub topic: Arc<str>,
-    /// Its queue.
-    pub queue_id: u32,
-    /// Its offset.
-    pub offset: u64,
-    /// The time of its pop.
-    pub pop_time: i64,
-    /// Whether that was in order.
-    pub in_order: bool,
-    /// How long from now on, ms.
-    pub invisible_time: i64,
-}
-
-/// The pop that a message counts as from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hidden {
-    /// When it was, ms.
-    pub pop_time: i64,
-    /// For how long from then on, ms.
-    pub invisible_time: i64,
-}
-
-/// Tell when there is something to pop.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Notify {
-    /// What a pop would ask for.
-    pub request: PopRequest,
-    /// Who waits.
-    pub back: Back,
-}
-
-/// How many pops wait for a queue.
-#[derive(Debug, Message)]
-#[rtype(result = "usize")]
-pub struct CountWaiting {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The queue, as those pops name it.
-    pub queue_id: i32,
-}
-
-/// Messages that another broker had given out to the group.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Adopt {
-    /// Their topic.
-    pub topic: Arc<str>,
-    /// Their queue.
-    pub queue_id: u32,
-    /// Offset, time of the pop, time when it is due.
-    pub messages: Vec<(u64, i64, i64)>,
-}
-
-/// Forget a topic, or everything: it is deleted.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Forget(pub Option<Arc<str>>);
 
 /// What the actors of all groups work with.
 #[derive(Clone)]

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`ledger`], [`order`] | the state machines of one queue: in any order, in order |
 //! | [`queues`] | the queues of a group |
-//! | [`group`] | the actor of a group's pops |
+//! | [`group`], [`orders`] | the actor of a group's pops, and what it is asked |
 //! | [`walk`], [`read`] | one pop: where it looks, what it gets |
 //! | [`waiters`], [`back`] | pops and notifications that wait; the way of their answers |
 //! | [`states`] | what is kept over restarts |
@@ -28,6 +28,7 @@ pub mod group;
 pub mod ledger;
 pub mod modes;
 pub mod order;
+pub mod orders;
 pub mod pops;
 pub mod queues;
 pub mod read;

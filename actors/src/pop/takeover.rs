@@ -20,7 +20,7 @@ use gantry_storage::{CommitLog, QueueOffset};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use slog::{Logger, info, warn};
 
-use super::{group::Adopt, pops::Pops, queues::QueueKey, states::PopStates};
+use super::{orders::Adopt, pops::Pops, queues::QueueKey, states::PopStates};
 use crate::{
     group::OffsetView,
     topic::{Facts, names::WHEEL_TIMER_TOPIC},

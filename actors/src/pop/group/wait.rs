@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use gantry_supervisor::Ctx;
 
-use super::{Notify, PopGroup, take::Progress};
+use super::{PopGroup, take::Progress};
 use crate::pop::{
     back::{Back, Told},
+    orders::Notify,
     queues::QueueKey,
     read::asked_topic,
     waiters::Waiting,

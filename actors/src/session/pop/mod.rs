@@ -37,7 +37,7 @@ use crate::{
     net::{ConnectionHandle, Outcome},
     pop::{
         back::Back,
-        group::{CountWaiting, Notify, Pop},
+        orders::{CountWaiting, Notify, Pop},
         walk::PopRequest,
     },
     topic::{TopicView, names::PERM_READ},
