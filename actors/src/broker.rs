@@ -49,7 +49,7 @@ use crate::{
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     pop::{
         PopStartError, PopSurroundings, Pops, group::PopParts, modes::RequestModesParts,
-        pops::load_states, states::PopFiles, waiters::WaiterCount,
+        pops::load_states, states::PopFiles, takeover::JavaPops, waiters::WaiterCount,
     },
     registrar::{LastTable, Registrar, RegistrarConfig},
     schedule::{Schedule, ScheduleParts},
@@ -745,7 +745,18 @@ impl Start<'_> {
             place: dispatch_place(),
             log: self.log,
         };
-        Ok(Pops::start(parts, control.clone(), around).await?)
+        let (facts, states) = (parts.facts.clone(), parts.states.clone());
+        let pops = Pops::start(parts, control.clone(), around).await?;
+        // Nobody is served yet, so this thread may read.
+        let java = JavaPops {
+            cluster: &self.config.identity.broker_cluster_name,
+            facts: &facts,
+            log: store.log(),
+            offsets: control.offsets(),
+            log_to: self.log,
+        };
+        java.take_over(&pops, &states);
+        Ok(pops)
     }
 
     async fn start_about(

@@ -2,7 +2,7 @@
 //!
 //! Owns, per queue, which messages are out ([`super::ledger`], [`super::order`]), and the pops and
 //! notifications that wait. Connections send it [`Pop`], [`Ack`], [`Hide`] and the questions beside
-//! them. It reads queues through their published views; what may have to come from the disk is read by
+//! them ([`super::orders`]). It reads queues through their published views; what may have to come from the disk is read by
 //! the cold readers, and the queue is left alone meanwhile. It has one timer: for the first message
 //! whose time is over, the first blocked queue that is free again, the first waiter whose time is over.
 //!
@@ -21,21 +21,21 @@ mod wait;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use actix::{Addr, AsyncContext, Message, Recipient, SpawnHandle};
+use actix::{Addr, AsyncContext, Recipient, SpawnHandle};
 use gantry_codec::pop::TopicMark;
 use gantry_storage::{Clock, CommitLog, PullLimits};
 use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell};
 use slog::Logger;
-use tokio::sync::oneshot;
 
 use self::{revive::Revival, wait::Notice};
 use super::{
     order::OrderAck,
+    orders::{Ack, AckResult, Adopt, CountWaiting, Forget, Hidden, Hide, Notify, Pop},
     queues::{PopQueue, PopQueues, QueueKey},
     read::topics_of,
     states::{PopStates, SavedGroup},
     waiters::{WaiterCount, Waiters},
-    walk::{PopAnswer, PopRequest, Walk},
+    walk::Walk,
 };
 use crate::{
     group::{QueueFacts, offsets_port::OffsetsPort},
@@ -51,88 +51,6 @@ use crate::{
 const KEEP_PERIOD: Duration = Duration::from_secs(2);
 /// The timer does not fire more often than this.
 const ALARM_GAP_MS: i64 = 10;
-
-/// Take messages. Who does not wait for the answer any more gets none.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Pop(pub PopRequest, pub oneshot::Sender<PopAnswer>);
-
-/// Messages are done.
-#[derive(Debug, Message)]
-#[rtype(result = "AckResult")]
-pub struct Ack {
-    /// The topic that they were popped from.
-    pub topic: Arc<str>,
-    /// Their queue.
-    pub queue_id: u32,
-    /// Their offsets.
-    pub offsets: Vec<u64>,
-    /// The time of their pop.
-    pub pop_time: i64,
-    /// Whether that was in order.
-    pub in_order: bool,
-}
-
-/// What became of an acknowledgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AckResult {
-    /// Accepted; late ones too.
-    Accepted,
-    /// It is not one of the messages that an orderly group has out; the group's offset.
-    Unknown(u64),
-}
-
-/// Hide a message for another while.
-#[derive(Debug, Message)]
-#[rtype(result = "Hidden")]
-pub struct Hide {
-    /// The topic that it was popped from.
-    pub topic: Arc<str>,
-    /// Its queue.
-    pub queue_id: u32,
-    /// Its offset.
-    pub offset: u64,
-    /// The time of its pop.
-    pub pop_time: i64,
-    /// Whether that was in order.
-    pub in_order: bool,
-    /// How long from now on, ms.
-    pub invisible_time: i64,
-}
-
-/// The pop that a message counts as from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hidden {
-    /// When it was, ms.
-    pub pop_time: i64,
-    /// For how long from then on, ms.
-    pub invisible_time: i64,
-}
-
-/// Tell when there is something to pop, by a bool; `None` if too many wait.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Notify {
-    /// What a pop would ask for.
-    pub request: PopRequest,
-    /// Who waits.
-    pub answer: oneshot::Sender<Option<bool>>,
-}
-
-/// How many pops wait for a queue.
-#[derive(Debug, Message)]
-#[rtype(result = "usize")]
-pub struct CountWaiting {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The queue, as those pops name it.
-    pub queue_id: i32,
-}
-
-/// Forget a topic, or everything: it is deleted.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Forget(pub Option<Arc<str>>);
 
 /// What the actors of all groups work with.
 #[derive(Clone)]
@@ -285,6 +203,7 @@ impl PopGroup {
         if let Some(offset) = view.map(|offset| offset.max(0) as u64)
             && offset > queue.offset()
             && queue.committed.is_none_or(|committed| offset > committed)
+            && queue.lowered_from != Some(offset)
         {
             queue.skip_to(offset);
         }
@@ -342,6 +261,21 @@ impl PopGroup {
         self.commit(&key);
         self.stir(&key.0);
         result
+    }
+
+    fn adopt(&mut self, adopt: &Adopt) {
+        let key = (adopt.topic.clone(), adopt.queue_id);
+        let Some(queue) = self.queue(&key, false).filter(|queue| queue.order.is_none()) else {
+            return;
+        };
+        let before = queue.offset();
+        for &(offset, pop_time, due) in &adopt.messages {
+            queue.ledger.adopt(offset, pop_time, due);
+        }
+        if queue.offset() < before {
+            queue.lowered_from = Some(before);
+        }
+        self.commit(&key);
     }
 
     fn hide(&mut self, hide: &Hide) -> Hidden {
@@ -419,8 +353,8 @@ impl Logic for PopGroup {
 }
 
 impl Receive<Pop> for PopGroup {
-    fn receive(&mut self, Pop(request, answer): Pop, ctx: &mut Ctx<Self>) -> Reply<()> {
-        self.begin(Walk::new(request, answer), ctx);
+    fn receive(&mut self, Pop(request, back): Pop, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.begin(Walk::new(request, back), ctx);
         self.serve(ctx);
         Reply::Now(())
     }
@@ -472,6 +406,14 @@ impl Receive<BatchAppended> for PopGroup {
     fn receive(&mut self, BatchAppended(batch): BatchAppended, ctx: &mut Ctx<Self>) -> Reply<()> {
         self.stored(&batch, ctx);
         self.serve(ctx);
+        Reply::Now(())
+    }
+}
+
+impl Receive<Adopt> for PopGroup {
+    fn receive(&mut self, adopt: Adopt, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.adopt(&adopt);
+        self.rearm(ctx);
         Reply::Now(())
     }
 }

@@ -237,6 +237,13 @@ impl Ledger {
         }
     }
 
+    /// A message that another broker has given out: it counts as popped here.
+    pub fn adopt(&mut self, offset: u64, pop_time: i64, due: i64) {
+        if offset < self.next && !self.open.contains_key(&offset) {
+            self.put(offset, Open::Out { pop_time, due });
+        }
+    }
+
     /// Everything before `offset` is done: it is gone from the queue, or somebody says so.
     pub fn skip_to(&mut self, offset: u64) {
         while let Some((&first, _)) = self.open.first_key_value()

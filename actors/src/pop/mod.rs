@@ -12,24 +12,28 @@
 //! |---|---|
 //! | [`ledger`], [`order`] | the state machines of one queue: in any order, in order |
 //! | [`queues`] | the queues of a group |
-//! | [`group`] | the actor of a group's pops |
+//! | [`group`], [`orders`] | the actor of a group's pops, and what it is asked |
 //! | [`walk`], [`read`] | one pop: where it looks, what it gets |
-//! | [`waiters`] | pops and notifications that wait |
+//! | [`waiters`], [`back`] | pops and notifications that wait; the way of their answers |
 //! | [`states`] | what is kept over restarts |
+//! | [`takeover`] | what was out at Java's broker |
 //! | [`pops`] | where each group's actor is |
 //! | [`modes`], [`assign`] | who pulls and who pops; which client gets which queue |
 //!
 //! The requests are decoded and answered by the session (`session/pop.rs`).
 
 pub mod assign;
+pub mod back;
 pub mod group;
 pub mod ledger;
 pub mod modes;
 pub mod order;
+pub mod orders;
 pub mod pops;
 pub mod queues;
 pub mod read;
 pub mod states;
+pub mod takeover;
 pub mod waiters;
 pub mod walk;
 

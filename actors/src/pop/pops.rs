@@ -15,8 +15,9 @@ use slog::{Logger, o};
 use thiserror::Error;
 
 use super::{
-    group::{Forget, PopGroup, PopParts},
+    group::{PopGroup, PopParts},
     modes::{RequestModes, RequestModesParts},
+    orders::Forget,
     states::{PopFiles, PopStateFile, PopStates},
 };
 use crate::group::Control;

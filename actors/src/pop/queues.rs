@@ -31,6 +31,8 @@ pub struct PopQueue {
     pub seen_end: u64,
     /// The offset that the group committed last.
     pub committed: Option<u64>,
+    /// The offset that others see until they learn that it has been lowered.
+    pub lowered_from: Option<u64>,
 }
 
 impl PopQueue {
@@ -47,6 +49,7 @@ impl PopQueue {
             is_watched: false,
             seen_end: 0,
             committed: None,
+            lowered_from: None,
         }
     }
 

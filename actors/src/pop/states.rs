@@ -20,7 +20,7 @@ use gantry_supervisor::{ContextExt, Ctx, Health, Logic};
 use serde::{Deserialize, Serialize};
 use slog::{Logger, error};
 
-use super::{ledger::Snapshot, order::OrderBatch};
+use super::{ledger::Snapshot, order::OrderBatch, takeover::ReadTo};
 
 /// How often the files are saved.
 const SAVE_PERIOD: Duration = Duration::from_secs(3);
@@ -42,6 +42,9 @@ pub type SavedGroup = BTreeMap<(Arc<str>, u32), SavedQueue>;
 struct PopStateTable {
     #[serde(default)]
     groups: BTreeMap<String, BTreeMap<String, BTreeMap<u32, Snapshot>>>,
+    /// Up to where the files of Java's broker have been read.
+    #[serde(rename = "javaReadTo", default)]
+    read_to: ReadTo,
 }
 
 /// `consumerOrderInfo.json`: `topic@group` → queue.
@@ -61,6 +64,7 @@ pub struct PopStates(Mutex<Kept>);
 #[derive(Default)]
 struct Kept {
     groups: BTreeMap<Arc<str>, SavedGroup>,
+    read_to: ReadTo,
     extra: serde_json::Map<String, serde_json::Value>,
     is_changed: bool,
 }
@@ -87,7 +91,12 @@ impl PopStates {
                 saved.entry((topic.into(), queue)).or_default().order = Some(batch);
             }
         }
-        Ok(Self(Mutex::new(Kept { groups, extra: orders.extra, is_changed: false })))
+        Ok(Self(Mutex::new(Kept {
+            groups,
+            read_to: states.read_to,
+            extra: orders.extra,
+            is_changed: false,
+        })))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -103,6 +112,18 @@ impl PopStates {
     /// What is kept of a group.
     pub fn group(&self, group: &str) -> SavedGroup {
         self.kept().groups.get(group).cloned().unwrap_or_default()
+    }
+
+    /// Up to where the files of Java's broker have been read.
+    pub fn read_to(&self) -> ReadTo {
+        self.kept().read_to.clone()
+    }
+
+    /// They have been read up to there.
+    pub fn set_read_to(&self, read_to: ReadTo) {
+        let mut kept = self.kept();
+        kept.read_to = read_to;
+        kept.is_changed = true;
     }
 
     /// Keeps this of a group, in place of what was.
@@ -121,7 +142,7 @@ impl PopStates {
         if !std::mem::take(&mut kept.is_changed) {
             return None;
         }
-        let mut states = PopStateTable::default();
+        let mut states = PopStateTable { read_to: kept.read_to.clone(), ..Default::default() };
         let mut orders = OrderTable { extra: kept.extra.clone(), ..OrderTable::default() };
         for (group, queues) in &kept.groups {
             for ((topic, queue), saved) in queues {

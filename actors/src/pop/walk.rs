@@ -7,14 +7,12 @@
 
 use std::sync::Arc;
 
+use super::{back::Back, queues::QueueKey, waiters::Waiting};
 use bytes::Bytes;
 use gantry_codec::{
     body::SubscriptionData,
     pop::{OffsetInfo, TopicMark},
 };
-use tokio::sync::oneshot;
-
-use super::{queues::QueueKey, waiters::Waiting};
 
 /// In one of a hundred pops, so many look at the retry topics first (`popFromRetryProbability`).
 const RETRY_FIRST_PERCENT: u32 = 20;
@@ -92,14 +90,14 @@ pub struct Walk {
     /// Whether it has waited before.
     pub has_waited: bool,
     /// Who waits for the answer.
-    pub answer: oneshot::Sender<PopAnswer>,
+    pub back: Back,
 }
 
 impl Walk {
     /// A pop that has still to look everywhere.
-    pub fn new(request: PopRequest, answer: oneshot::Sender<PopAnswer>) -> Self {
+    pub fn new(request: PopRequest, back: Back) -> Self {
         let (popped, taken, stops) = (Popped::default(), Vec::new(), Vec::new());
-        Self { request, popped, taken, stops, has_waited: false, answer }
+        Self { request, popped, taken, stops, has_waited: false, back }
     }
 
     /// Begins at `now`: topics with as many queues as they have now, and the die.
@@ -132,7 +130,7 @@ impl Waiting for Walk {
     }
 
     fn is_gone(&self) -> bool {
-        self.answer.is_closed()
+        self.back.is_closed()
     }
 }
 

@@ -33,6 +33,7 @@ use gantry_storage::PullOutcome;
 
 pub use about::About;
 pub use cold::{ColdReader, ColdReaders};
+pub use pop::PopReply;
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};
 
@@ -41,6 +42,7 @@ use crate::{
     group::ControlSession,
     log::batch::{ReplyTo, SendBatch},
     net::{ConnectionHandle, Deliver, Outbox, Outcome, Service},
+    pop::back::Told,
     topic::TopicView,
 };
 
@@ -50,6 +52,8 @@ pub enum SessionEvent {
     Appended(Box<SendBatch>),
     /// A held pull is due.
     PullDue(Box<PullRequest>),
+    /// A pop or a notification has its answer.
+    PopAnswered(Box<PopReply>, Box<Told>),
     /// A pull was read by a [`ColdReader`]; nothing if that failed.
     PullRead(Box<PullRequest>, Option<Box<PullOutcome>>),
 }
@@ -152,7 +156,7 @@ impl Service for Session {
             rq::DELETE_EXPIRED_COMMITLOG
             | rq::CLEAN_EXPIRED_CONSUMEQUEUE
             | rq::CLEAN_UNUSED_TOPIC => cleaning::request(&self.shared, cmd),
-            code if pop::handles(code) => pop::request(&self.shared, cmd, conn),
+            code if pop::handles(code) => self.pop_request(cmd, conn),
             rq::DELETE_SUBSCRIPTIONGROUP => self.delete_group(cmd, conn),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),
@@ -169,6 +173,7 @@ impl Service for Session {
         match event {
             SessionEvent::Appended(batch) => self.appended(batch, out),
             SessionEvent::PullDue(request) => self.pull_due(request, out),
+            SessionEvent::PopAnswered(reply, told) => reply.answer(*told, out),
             SessionEvent::PullRead(request, found) => {
                 self.pull_read(&request, found.as_deref(), out);
             }

@@ -12,6 +12,7 @@ use slog::error;
 use super::PopGroup;
 use crate::{
     pop::{
+        back::Told,
         ledger::Span,
         order::OrderBatch,
         queues::QueueKey,
@@ -229,7 +230,7 @@ impl PopGroup {
         }
         let (due, taken, is_peek) = (walk.due(), walk.taken, walk.request.is_peek);
         let pop_time = walk.popped.pop_time;
-        let arrived = walk.answer.send(PopAnswer::Found(walk.popped)).is_ok();
+        let arrived = walk.back.tell(Told::Pop(PopAnswer::Found(walk.popped)));
         match (is_peek, arrived) {
             (true, _) => {}
             (false, true) => self.alarm_at(due, ctx),

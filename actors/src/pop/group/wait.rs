@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use gantry_supervisor::Ctx;
-use tokio::sync::oneshot;
 
-use super::{Notify, PopGroup, take::Progress};
+use super::{PopGroup, take::Progress};
 use crate::pop::{
+    back::{Back, Told},
+    orders::Notify,
     queues::QueueKey,
     read::asked_topic,
     waiters::Waiting,
-    walk::{PopAnswer, PopRequest, Walk},
+    walk::{PopAnswer, PopRequest, Popped, Walk},
 };
 
 /// A notification that waits.
 pub(super) struct Notice {
     request: PopRequest,
-    answer: oneshot::Sender<Option<bool>>,
+    back: Back,
 }
 
 impl Waiting for Notice {
@@ -25,13 +26,18 @@ impl Waiting for Notice {
     }
 
     fn is_gone(&self) -> bool {
-        self.answer.is_closed()
+        self.back.is_closed()
     }
 }
 
-/// An answer of which nobody may want to know any more.
-fn tell<T>(answer: oneshot::Sender<T>, what: T) {
-    let _ = answer.send(what);
+/// Tells a pop something else than messages; there is nothing to be lost with its connection.
+fn answer(walk: Walk, answer: impl FnOnce(Popped) -> PopAnswer) {
+    walk.back.tell(Told::Pop(answer(walk.popped)));
+}
+
+/// Tells a notification, likewise.
+fn note(notice: Notice, has_msg: Option<bool>) {
+    notice.back.tell(Told::Notice(has_msg));
 }
 
 impl PopGroup {
@@ -40,7 +46,7 @@ impl PopGroup {
         let request = walk.request.clone();
         let (topic, queue_id, deadline) = (&request.topic, request.queue_id, request.deadline);
         if deadline <= self.now() || walk.request.is_peek {
-            return tell(walk.answer, PopAnswer::Nothing(walk.popped));
+            return answer(walk, PopAnswer::Nothing);
         }
         let has_waited = std::mem::replace(&mut walk.has_waited, true);
         match self.waiters.hold(topic, queue_id, walk, has_waited) {
@@ -48,19 +54,19 @@ impl PopGroup {
                 self.watch(&request);
                 self.alarm_at(deadline, ctx);
             }
-            Err(walk) => tell(walk.answer, PopAnswer::Full(walk.popped)),
+            Err(walk) => answer(walk, PopAnswer::Full),
         }
     }
 
     /// NOTIFICATION: tells at once if there is something, else when something comes.
     pub(super) fn notify(&mut self, notify: Notify, ctx: &mut Ctx<Self>) {
-        let notice = Notice { request: notify.request, answer: notify.answer };
+        let notice = Notice { request: notify.request, back: notify.back };
         if self.has_more(&notice.request) {
-            return tell(notice.answer, Some(true));
+            return note(notice, Some(true));
         }
         let deadline = notice.request.deadline;
         if deadline <= self.now() {
-            return tell(notice.answer, Some(false));
+            return note(notice, Some(false));
         }
         let request = notice.request.clone();
         match self.notices.hold(&request.topic, request.queue_id, notice, false) {
@@ -68,7 +74,7 @@ impl PopGroup {
                 self.watch(&request);
                 self.alarm_at(deadline, ctx);
             }
-            Err(notice) => tell(notice.answer, None),
+            Err(notice) => note(notice, None),
         }
     }
 
@@ -155,7 +161,7 @@ impl PopGroup {
         for queue_id in self.notices.queues_of(topic) {
             while let Some(notice) = self.notices.take_first(topic, queue_id) {
                 if self.has_more(&notice.request) {
-                    tell(notice.answer, Some(true));
+                    note(notice, Some(true));
                     continue;
                 }
                 let request = notice.request.clone();
@@ -170,10 +176,10 @@ impl PopGroup {
     /// Tells those whose time is over that nothing came.
     pub(super) fn expire_waiting(&mut self, now: i64) {
         for walk in self.waiters.take_where(|_, walk| walk.deadline() <= now) {
-            tell(walk.answer, PopAnswer::Nothing(walk.popped));
+            answer(walk, PopAnswer::Nothing);
         }
         for notice in self.notices.take_where(|_, notice| notice.deadline() <= now) {
-            tell(notice.answer, Some(false));
+            note(notice, Some(false));
         }
     }
 
@@ -187,10 +193,10 @@ impl PopGroup {
         self.saved.retain(|(of, _), _| !goes(of));
         self.is_changed = true;
         for walk in self.waiters.take_where(|of, _| goes(of)) {
-            tell(walk.answer, PopAnswer::Nothing(walk.popped));
+            answer(walk, PopAnswer::Nothing);
         }
         for notice in self.notices.take_where(|of, _| goes(of)) {
-            tell(notice.answer, Some(false));
+            note(notice, Some(false));
         }
         self.keep();
     }

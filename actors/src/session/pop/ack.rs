@@ -15,7 +15,7 @@ use super::Client;
 use crate::{
     error_to_wire::{self, pop::PopRefusal},
     net::Outcome,
-    pop::group::{Ack, AckResult, Hide},
+    pop::orders::{Ack, AckResult, Hide},
 };
 
 /// A queue with what its messages' offsets can be.

@@ -1,43 +1,44 @@
 //! Pops and what belongs to them: from requests to the group's actor, and from its answers to replies.
 //!
-//! The checks and their order are Java's (wire.md 2.5). A pop is answered when the group's actor answers
-//! it, which may be after the time that it wants to wait; if its connection ends before, the actor
-//! learns of it as nobody takes the answer. Messages leave as slices of the mapped log if they are in one
-//! piece, else they are put together.
+//! The checks and their order are Java's (wire.md 2.5). Pops and notifications may wait, so their answers
+//! come back as events; the other requests are answered by a future. Messages leave as slices of the
+//! mapped log.
 //!
 //! | file | codes |
 //! |---|---|
 //! | `mod` | 200050 POP_MESSAGE, 200052 PEEK_MESSAGE, 200054 NOTIFICATION, 200055 POLLING_INFO |
+//! | `reply` | the answers to pops and notifications |
 //! | `ack` | 200051 ACK_MESSAGE, 200151 BATCH_ACK_MESSAGE, 200053 CHANGE_MESSAGE_INVISIBLETIME |
 //! | `assignment` | 400 QUERY_ASSIGNMENT, 401 SET_MESSAGE_REQUEST_MODE |
 
 mod ack;
 mod assignment;
+mod reply;
+
+pub use reply::PopReply;
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use gantry_codec::{
     Command, Header,
     body::SubscriptionData,
-    filter,
-    pop::ORDER_REVIVE_QUEUE,
-    request_code as rq,
+    filter, request_code as rq,
     requests::pull::{
-        NotificationHeader, NotificationResponse, PeekMessageHeader, PollingInfoHeader,
-        PollingInfoResponse, PopMessageHeader, PopMessageResponse,
+        NotificationHeader, PeekMessageHeader, PollingInfoHeader, PollingInfoResponse,
+        PopMessageHeader,
     },
     response_code as rs,
 };
-use tokio::sync::oneshot;
 
-use super::Shared;
+use super::{Session, Shared};
 use crate::{
     error_to_wire::{self, pop::PopRefusal},
+    log::batch::ReplyTo,
     net::{ConnectionHandle, Outcome},
     pop::{
-        group::{CountWaiting, Notify, Pop},
-        walk::{PopAnswer, PopRequest, Popped},
+        back::Back,
+        orders::{CountWaiting, Notify, Pop},
+        walk::PopRequest,
     },
     topic::{TopicView, names::PERM_READ},
 };
@@ -77,26 +78,29 @@ pub(super) fn handles(code: i32) -> bool {
     )
 }
 
-/// Answers it.
-pub(super) fn request(shared: &Arc<Shared>, cmd: Command, conn: &ConnectionHandle) -> Outcome {
-    let client = Client { shared, conn };
-    let answered = match cmd.code {
-        rq::POP_MESSAGE => client.pop(&cmd),
-        rq::PEEK_MESSAGE => client.peek(&cmd),
-        rq::NOTIFICATION => client.notification(&cmd),
-        rq::POLLING_INFO => client.polling_info(&cmd),
-        rq::ACK_MESSAGE => client.ack(&cmd).map_err(Detour::from),
-        rq::BATCH_ACK_MESSAGE => client.batch_ack(&cmd).map_err(Detour::from),
-        rq::CHANGE_MESSAGE_INVISIBLETIME => client.hide(&cmd).map_err(Detour::from),
-        rq::QUERY_ASSIGNMENT => client.assignment(&cmd).map_err(Detour::from),
-        _ => client.set_mode(&cmd),
-    };
-    match answered {
-        Ok(outcome) => outcome,
-        Err(Detour::Refused(refusal)) => {
-            Outcome::Reply(error_to_wire::pop::refused_pop(&cmd, &refusal))
+impl Session {
+    /// Answers it.
+    pub(super) fn pop_request(&self, cmd: Command, conn: &ConnectionHandle) -> Outcome {
+        let shared = &self.shared;
+        let client = Client { shared, conn, reply_to: self.reply_to.as_ref() };
+        let answered = match cmd.code {
+            rq::POP_MESSAGE => client.pop(&cmd),
+            rq::PEEK_MESSAGE => client.peek(&cmd),
+            rq::NOTIFICATION => client.notification(&cmd),
+            rq::POLLING_INFO => client.polling_info(&cmd),
+            rq::ACK_MESSAGE => client.ack(&cmd).map_err(Detour::from),
+            rq::BATCH_ACK_MESSAGE => client.batch_ack(&cmd).map_err(Detour::from),
+            rq::CHANGE_MESSAGE_INVISIBLETIME => client.hide(&cmd).map_err(Detour::from),
+            rq::QUERY_ASSIGNMENT => client.assignment(&cmd).map_err(Detour::from),
+            _ => client.set_mode(&cmd),
+        };
+        match answered {
+            Ok(outcome) => outcome,
+            Err(Detour::Refused(refusal)) => {
+                Outcome::Reply(error_to_wire::pop::refused_pop(&cmd, &refusal))
+            }
+            Err(Detour::OpenGroup(group)) => super::open_group(shared, cmd, &group),
         }
-        Err(Detour::OpenGroup(group)) => super::open_group(shared, cmd, &group),
     }
 }
 
@@ -104,6 +108,8 @@ pub(super) fn request(shared: &Arc<Shared>, cmd: Command, conn: &ConnectionHandl
 struct Client<'a> {
     shared: &'a Arc<Shared>,
     conn: &'a ConnectionHandle,
+    /// Where answers go that have to wait.
+    reply_to: Option<&'a Arc<ReplyTo>>,
 }
 
 impl Client<'_> {
@@ -151,20 +157,18 @@ impl Client<'_> {
 
     /// Has the group's actor take messages.
     fn take(&self, cmd: &Command, group: &str, request: PopRequest) -> Outcome {
-        let (sender, answered) = oneshot::channel();
-        let reply = Reply {
-            invisible_time: request.invisible_time,
-            in_order: request.in_order,
-            nothing: if request.is_peek { rs::PULL_NOT_FOUND } else { rs::POLLING_TIMEOUT },
-        };
-        self.shared.pops.group(group).do_send(Pop(request, sender));
-        let cmd = cmd.clone();
-        Outcome::Later(Box::pin(async move {
-            match answered.await {
-                Ok(answer) => reply.to(&cmd, answer),
-                Err(_) => error_to_wire::lost(&cmd),
-            }
-        }))
+        let nothing = if request.is_peek { rs::PULL_NOT_FOUND } else { rs::POLLING_TIMEOUT };
+        let (invisible_time, in_order) = (request.invisible_time, request.in_order);
+        let reply = PopReply { cmd: without_body(cmd), invisible_time, in_order, nothing };
+        match self.back(reply) {
+            Some(back) => self.shared.pops.group(group).do_send(Pop(request, back)),
+            None => return Outcome::Reply(error_to_wire::lost(cmd)),
+        }
+        Outcome::None
+    }
+
+    fn back(&self, reply: PopReply) -> Option<Back> {
+        Some(Back::new(Box::new(reply), self.reply_to?.clone()))
     }
 
     fn notification(&self, cmd: &Command) -> Result<Outcome, Detour> {
@@ -179,15 +183,17 @@ impl Client<'_> {
             deadline: if header.poll_time > 0 { deadline } else { 0 },
             ..request_for(&header.topic, header.queue_id)
         };
-        let (answer, told) = oneshot::channel();
-        self.shared.pops.group(&header.consumer_group).do_send(Notify { request, answer });
-        let cmd = cmd.clone();
-        Ok(Outcome::Later(Box::pin(async move {
-            let Ok(has_msg) = told.await else { return error_to_wire::lost(&cmd) };
-            let polling_full = Some(has_msg.is_none());
-            let header = NotificationResponse { has_msg: has_msg.unwrap_or(false), polling_full };
-            Command::response(rs::SUCCESS, &cmd).with_header(&header)
-        })))
+        let reply = PopReply {
+            cmd: without_body(cmd),
+            invisible_time: 0,
+            in_order: request.in_order,
+            nothing: rs::POLLING_TIMEOUT,
+        };
+        let Some(back) = self.back(reply) else {
+            return Ok(Outcome::Reply(error_to_wire::lost(cmd)));
+        };
+        self.shared.pops.group(&header.consumer_group).do_send(Notify { request, back });
+        Ok(Outcome::None)
     }
 
     fn polling_info(&self, cmd: &Command) -> Result<Outcome, Detour> {
@@ -282,41 +288,10 @@ fn subscription(
     Ok(Some(Arc::new(data)))
 }
 
-/// How a pop is answered.
-struct Reply {
-    invisible_time: i64,
-    in_order: bool,
-    /// The code if there is nothing.
-    nothing: i32,
-}
-
-impl Reply {
-    fn to(&self, cmd: &Command, answer: PopAnswer) -> Command {
-        let (code, remark, popped) = match answer {
-            PopAnswer::Found(popped) => (rs::SUCCESS, "FOUND", popped),
-            PopAnswer::Nothing(popped) => (self.nothing, "NO_MESSAGE_IN_QUEUE", popped),
-            PopAnswer::Full(popped) => (rs::POLLING_FULL, "NO_MESSAGE_IN_QUEUE", popped),
-        };
-        let Popped { pop_time, rest, info, pieces, .. } = popped;
-        let header = PopMessageResponse {
-            pop_time,
-            invisible_time: self.invisible_time,
-            revive_qid: if self.in_order { ORDER_REVIVE_QUEUE } else { 0 },
-            rest_num: rest as i64,
-            start_offset_info: Some(info.start),
-            msg_offset_info: Some(info.messages),
-            order_count_info: self.in_order.then_some(info.order_counts),
-        };
-        let answer = Command::response(code, cmd).with_header(&header).with_remark(remark);
-        answer.with_body(in_one_piece(pieces))
-    }
-}
-
-fn in_one_piece(mut pieces: Vec<Bytes>) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.swap_remove(0);
-    }
-    let mut body = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    pieces.iter().for_each(|piece| body.extend_from_slice(piece));
-    body.freeze()
+/// The request as its answer needs it.
+fn without_body(cmd: &Command) -> Command {
+    let mut asked = Command::request(cmd.code);
+    (asked.opaque, asked.flag) = (cmd.opaque, cmd.flag);
+    asked.serialize_type = cmd.serialize_type;
+    asked
 }
