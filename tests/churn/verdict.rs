@@ -54,8 +54,23 @@ pub struct Report {
     /// Repeats at hand-overs between members that were well, and most of them for one queue at once.
     pub handed_over_twice: usize,
     pub handed_over_most: usize,
-    /// The latter one by one: queue, who had them, who had them again, the first offset, how many.
-    pub hand_overs: Vec<(i32, usize, usize, i64, usize)>,
+    /// The latter one by one.
+    pub hand_overs: Vec<Repeats>,
+    /// Those of the dead and frozen where they were most.
+    pub worst: Option<Repeats>,
+}
+
+/// Messages of a queue that one member had and another one, or itself, had again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    pub queue: i32,
+    pub from: usize,
+    pub to: usize,
+    /// The first of them.
+    pub offset: i64,
+    /// When that came again.
+    pub at: i64,
+    pub count: usize,
 }
 
 /// Judges a group. `ends` are the queues' ends.
@@ -97,8 +112,8 @@ fn lost(queue: i32, end: i64, of_queue: &[Delivery], wrong: &mut Vec<String>) {
     }
 }
 
-/// By the member that had it and the one that had it again: the first offset, and how many.
-type Counted = HashMap<(usize, usize), (i64, usize)>;
+/// By the member that had them and the one that had them again.
+type Counted = HashMap<(usize, usize), Repeats>;
 
 fn repeats(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, report: &mut Report) {
     let mut last: BTreeMap<i64, Delivery> = BTreeMap::new();
@@ -112,18 +127,21 @@ fn repeats(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, report: &mut Rep
             true => &mut explained,
             false => &mut others,
         };
-        let key = (before.member, delivery.member);
-        counted.entry(key).or_insert((delivery.offset, 0)).1 += 1;
+        let Delivery { member, queue, offset, at } = *delivery;
+        let from = before.member;
+        let first = Repeats { queue, from, to: member, offset, at, count: 0 };
+        counted.entry((from, member)).or_insert(first).count += 1;
     }
-    let sum = |counted: &Counted| counted.values().map(|(_, count)| count).sum::<usize>();
-    let most = |counted: &Counted| counted.values().map(|(_, count)| *count).max().unwrap_or(0);
+    let sum = |counted: &Counted| counted.values().map(|repeats| repeats.count).sum::<usize>();
+    let most = |counted: &Counted| counted.values().max_by_key(|repeats| repeats.count).copied();
     report.repeated += sum(&explained);
-    report.repeated_most = report.repeated_most.max(most(&explained));
     report.handed_over_twice += sum(&others);
-    report.handed_over_most = report.handed_over_most.max(most(&others));
-    let queue = of_queue.first().map_or(0, |delivery| delivery.queue);
-    let others = others.iter().map(|((from, to), (first, n))| (queue, *from, *to, *first, *n));
-    report.hand_overs.extend(others);
+    report.hand_overs.extend(others.values());
+    report.handed_over_most = report.hand_overs.iter().map(|r| r.count).max().unwrap_or(0);
+    if let Some(most) = most(&explained).filter(|most| most.count > report.repeated_most) {
+        report.repeated_most = most.count;
+        report.worst = Some(most);
+    }
 }
 
 fn order(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, wrong: &mut Vec<String>) {
