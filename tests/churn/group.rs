@@ -181,6 +181,7 @@ impl Group {
         // The first places are those of the official clients.
         let java = self.java.get(place).map(String::as_str);
         let role = Role { namesrv: &self.namesrv, group: self.name, orderly: self.orderly, java };
+        self.fates.entry(number).or_default().official = java.is_some();
         let process = Process::start(&role, number, self.lines.0.clone());
         let (ready, leaving) = (false, false);
         self.places[place] =

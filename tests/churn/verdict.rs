@@ -24,6 +24,9 @@ pub struct Delivery {
 /// What was done to a member.
 #[derive(Clone, Debug, Default)]
 pub struct Fate {
+    /// It is the official client, which tells how far it is before it waits for the message that it has at
+    /// work when it loses an ordered queue: that one comes twice.
+    pub official: bool,
     /// When it was killed.
     pub killed: Option<i64>,
     /// When it was frozen, and when no more.
@@ -51,8 +54,23 @@ pub struct Report {
     /// Repeats at hand-overs between members that were well, and most of them for one queue at once.
     pub handed_over_twice: usize,
     pub handed_over_most: usize,
-    /// The latter one by one: queue, who had them, who had them again, the first offset, how many.
-    pub hand_overs: Vec<(i32, usize, usize, i64, usize)>,
+    /// The latter one by one.
+    pub hand_overs: Vec<Repeats>,
+    /// Those of the dead and frozen where they were most.
+    pub worst: Option<Repeats>,
+}
+
+/// Messages of a queue that one member had and another one, or itself, had again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    pub queue: i32,
+    pub from: usize,
+    pub to: usize,
+    /// The first of them.
+    pub offset: i64,
+    /// When that came again.
+    pub at: i64,
+    pub count: usize,
 }
 
 /// Judges a group. `ends` are the queues' ends.
@@ -94,8 +112,8 @@ fn lost(queue: i32, end: i64, of_queue: &[Delivery], wrong: &mut Vec<String>) {
     }
 }
 
-/// By the member that had it and the one that had it again: the first offset, and how many.
-type Counted = HashMap<(usize, usize), (i64, usize)>;
+/// By the member that had them and the one that had them again.
+type Counted = HashMap<(usize, usize), Repeats>;
 
 fn repeats(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, report: &mut Report) {
     let mut last: BTreeMap<i64, Delivery> = BTreeMap::new();
@@ -109,18 +127,21 @@ fn repeats(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, report: &mut Rep
             true => &mut explained,
             false => &mut others,
         };
-        let key = (before.member, delivery.member);
-        counted.entry(key).or_insert((delivery.offset, 0)).1 += 1;
+        let Delivery { member, queue, offset, at } = *delivery;
+        let from = before.member;
+        let first = Repeats { queue, from, to: member, offset, at, count: 0 };
+        counted.entry((from, member)).or_insert(first).count += 1;
     }
-    let sum = |counted: &Counted| counted.values().map(|(_, count)| count).sum::<usize>();
-    let most = |counted: &Counted| counted.values().map(|(_, count)| *count).max().unwrap_or(0);
+    let sum = |counted: &Counted| counted.values().map(|repeats| repeats.count).sum::<usize>();
+    let most = |counted: &Counted| counted.values().max_by_key(|repeats| repeats.count).copied();
     report.repeated += sum(&explained);
-    report.repeated_most = report.repeated_most.max(most(&explained));
     report.handed_over_twice += sum(&others);
-    report.handed_over_most = report.handed_over_most.max(most(&others));
-    let queue = of_queue.first().map_or(0, |delivery| delivery.queue);
-    let others = others.iter().map(|((from, to), (first, n))| (queue, *from, *to, *first, *n));
-    report.hand_overs.extend(others);
+    report.hand_overs.extend(others.values());
+    report.handed_over_most = report.hand_overs.iter().map(|r| r.count).max().unwrap_or(0);
+    if let Some(most) = most(&explained).filter(|most| most.count > report.repeated_most) {
+        report.repeated_most = most.count;
+        report.worst = Some(most);
+    }
 }
 
 fn order(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, wrong: &mut Vec<String>) {
@@ -131,7 +152,9 @@ fn order(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, wrong: &mut Vec<St
             |member: usize| fates.get(&member).is_some_and(|fate| fate.explains(before.at, now.at));
         let goes_back = now.offset <= before.offset;
         // What a frozen member had at work ends when it is thawed: its word comes late.
-        let explained = fate(before.member) || fate(now.member);
+        let unfinished = now.offset == before.offset
+            && fates.get(&before.member).is_some_and(|fate| fate.official);
+        let explained = fate(before.member) || fate(now.member) || unfinished;
         if !follows && !(goes_back && explained) {
             wrong.push(format!("out of order: {now:?} after {before:?}"));
         }
@@ -150,7 +173,7 @@ mod tests {
         HashMap::from([(member, fate)])
     }
 
-    const KILLED_AT_5: Fate = Fate { killed: Some(5), frozen: Vec::new() };
+    const KILLED_AT_5: Fate = Fate { official: false, killed: Some(5), frozen: Vec::new() };
 
     #[test]
     fn all_once_in_order_is_well() {
@@ -185,9 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn an_official_client_may_leave_one_message_unfinished() {
+        let all = [delivered(1, 0, 1), delivered(1, 1, 2), delivered(2, 1, 9)];
+        let official = Fate { official: true, ..Fate::default() };
+        assert!(judge(&all, &[2], &fate(1, official.clone()), true).is_ok());
+        let two = [delivered(1, 0, 1), delivered(1, 1, 2), delivered(2, 0, 9), delivered(2, 1, 9)];
+        assert!(judge(&two, &[2], &fate(1, official), true).is_err());
+    }
+
+    #[test]
     fn a_freeze_explains_what_it_covers() {
         let all = [delivered(1, 0, 1), delivered(2, 0, 100_000)];
-        let frozen = |from, to| fate(1, Fate { killed: None, frozen: vec![(from, to)] });
+        let frozen = |from, to| fate(1, Fate { frozen: vec![(from, to)], ..Fate::default() });
         assert!(judge(&all, &[1], &frozen(2, 50_000), true).is_ok());
         assert!(judge(&all, &[1], &frozen(100_001, 100_002), true).is_err());
     }

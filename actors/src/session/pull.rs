@@ -100,7 +100,7 @@ impl Session {
             return Ok(());
         }
         if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-            self.control.offsets.commit(group, topic, queue, header.commit_offset);
+            self.control.offsets.commit_forward(group, topic, queue, header.commit_offset);
         }
         if cmd.is_oneway() {
             return Ok(());

@@ -299,6 +299,13 @@ impl Worker {
         }
     }
 
+    /// Whether the group is further in this queue than we are.
+    async fn is_behind(&self) -> bool {
+        let (group, queue) = (&self.common.config.group, &self.held.queue);
+        let known = self.common.client.consumer_offset(group, queue).await;
+        known.ok().flatten() > self.held.progress()
+    }
+
     async fn finish(&mut self, end: End) {
         let config = Arc::clone(&self.common.config);
         if end != End::Moved {
@@ -313,9 +320,14 @@ impl Worker {
             let _ = tokio::time::timeout(limit, drained).await;
         }
         self.running.detach_all();
-        if end != End::Moved {
-            self.committed = None;
-            self.commit().await;
+        match end {
+            End::Moved => {}
+            // Who was frozen or cut off learns late that another member has the queue, which is further.
+            End::HandOver if !config.orderly && self.is_behind().await => {}
+            _ => {
+                self.committed = None;
+                self.commit().await;
+            }
         }
     }
 }

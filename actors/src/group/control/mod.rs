@@ -31,7 +31,7 @@ mod reset;
 
 pub use refusal::ControlRefusal;
 
-use std::{collections::HashSet, rc::Rc, sync::Arc};
+use std::{cell::Cell, collections::HashSet, rc::Rc, sync::Arc};
 
 use actix::MailboxError;
 use gantry_codec::{Command, body, fastjson, request_code as rq, response_code as rs};
@@ -122,6 +122,7 @@ impl Control {
             joined: HashSet::new(),
             produces: false,
             turn: Rc::default(),
+            gone: Rc::default(),
         }
     }
 
@@ -180,6 +181,9 @@ pub struct ControlSession {
     produces: bool,
     /// Held by the heartbeat that is being worked on.
     turn: Rc<Mutex<()>>,
+    /// Set when the connection is gone: a heartbeat that is still being worked on then must not make a
+    /// member that nobody would take out again.
+    gone: Rc<Cell<bool>>,
 }
 
 impl ControlSession {
@@ -234,6 +238,7 @@ impl ControlSession {
     /// The connection is gone: so are its client's registrations.
     pub fn closed(&mut self, conn: &ConnectionHandle) {
         self.offsets.close();
+        self.gone.set(true);
         for group in self.joined.drain() {
             if let Some(actor) = self.control.group(&group).as_ref().and_then(|view| view.actor()) {
                 actor.do_send(Leave(conn.id()));
