@@ -129,17 +129,19 @@ fn block_comment(rest: &str) -> usize {
     memmem::find(inside, b"*/").map_or(0, |end| end + 4)
 }
 
-/// A text in quotes, where two quotes stand for one.
+/// A text in quotes, where two quotes stand for one. If no quote closes it, the last two are the end
+/// of one text and the beginning of another, which may never be looked at.
 fn text(rest: &str) -> Option<(Token<'_>, usize)> {
-    let bytes = rest.as_bytes();
-    let mut end = 1;
-    loop {
-        end += memchr(b'\'', bytes.get(end..)?)?;
-        if bytes.get(end + 1) != Some(&b'\'') {
-            return Some((Token::Text(rest.get(1..end)?), end + 1));
+    let (mut from, mut doubled) = (1, None);
+    let end = loop {
+        let Some(found) = memchr(b'\'', rest.as_bytes().get(from..)?) else { break doubled? };
+        let end = from + found;
+        if rest.as_bytes().get(end + 1) != Some(&b'\'') {
+            break end;
         }
-        end += 2;
-    }
+        (from, doubled) = (end + 2, Some(end));
+    };
+    Some((Token::Text(rest.get(1..end)?), end + 1))
 }
 
 fn number(rest: &str) -> Option<(Token<'_>, usize)> {

@@ -96,6 +96,8 @@ impl Node {
             Self::In { property, texts, not } => {
                 Ok(lookup(property).map(|text| texts.iter().any(|one| **one == *text) != *not))
             }
+            // The empty text is nowhere, and the operand is not looked at: it cannot fail.
+            Self::Search { text, .. } if text.is_empty() => Ok(Some(false)),
             Self::Search { operand, place, text, not } => {
                 Ok(Some(place.holds(operand.value(lookup)?, text, *not)))
             }
@@ -170,7 +172,7 @@ impl Order {
 }
 
 impl Place {
-    /// The empty text is nowhere, and what is no text holds nothing: false with `NOT` as without.
+    /// What is no text holds nothing: false with `NOT` as without.
     fn holds(self, value: Value<'_>, text: &str, not: bool) -> bool {
         let Value::Text(value) = value else { return false };
         let found = match self {
@@ -178,6 +180,6 @@ impl Place {
             Self::Start => value.starts_with(text),
             Self::End => value.ends_with(text),
         };
-        !text.is_empty() && found != not
+        found != not
     }
 }
