@@ -3,8 +3,8 @@
 //! An expression is `*` (or empty) for everything, or tags joined by `||`. Messages are compared by
 //! the hash of their tag ([`crate::properties::tag_hash`]), which is what index entries hold; a
 //! collision is left to the client, which compares the tags themselves. A message without tag has
-//! hash 0 and matches everything only. SQL92 expressions are kept as text; evaluating them is not for
-//! this crate.
+//! hash 0 and matches everything only. SQL92 expressions are kept as text here; [`crate::sql`] compiles
+//! them.
 //!
 //! What clients write differs: Go sends the hashes as strings and may leave the type empty. Hashes
 //! are therefore never believed but computed from the tags.

@@ -18,6 +18,7 @@
 //! | [`record`], [`properties`], [`batch`], [`message_id`] | messages: as stored, as sent in a batch, their ids |
 //! | [`filter`] | tag subscriptions |
 //! | [`pop`] | what a pop tells of its messages |
+//! | [`sql`] | SQL92 expressions over properties |
 //! | [`body`], [`fastjson`] | JSON bodies, and the dialect that Java peers write them in |
 //!
 //! Invariants: whatever the bytes are, nothing here panics, reads outside its input, or takes memory
@@ -51,6 +52,7 @@ pub mod reply;
 pub mod request_code;
 pub mod requests;
 pub mod response_code;
+pub mod sql;
 
 pub use batch::{BatchError, BatchMessage, BatchMessages};
 pub use command::{BROKER_VERSION, Command, DecodeError};
