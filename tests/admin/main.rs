@@ -1,0 +1,1 @@
+//! `gantry admin` against a broker that runs.
