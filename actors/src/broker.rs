@@ -12,6 +12,7 @@
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
+//! | `watch` | the watch over the consumption, which reads indexes |
 
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
@@ -33,7 +34,10 @@ use slog::{Logger, error, info, o, warn};
 use thiserror::Error;
 
 use crate::{
-    group::{self, ControlConfig, GroupSettings, Surroundings, groups::GroupsConfig},
+    group::{
+        self, ControlConfig, DiagnosisSettings, GroupSettings, Limits, Surroundings,
+        groups::GroupsConfig,
+    },
     log::{
         allocator::Allocator,
         appender::{Appender, AppenderParts},
@@ -700,6 +704,13 @@ impl Start<'_> {
             },
             offsets_interval: groups.flush_consumer_offset_interval,
             file_place: Place::named("metadata"),
+            diagnosis: DiagnosisSettings {
+                limits: Limits {
+                    stuck_ms: groups.stuck_queue_seconds * 1000,
+                    commit_ms: groups.missing_commit_seconds * 1000,
+                },
+                place: Place::named("watch"),
+            },
         };
         let retry_topics = RetryTopicMaker { table: facts.topics.clone(), topics: topics.clone() };
         let around = Surroundings {

@@ -21,7 +21,7 @@
 //! | `connections`, `remoting` | connections by address; calls with time limit and judged answer |
 //! | `route` | where a topic's queues are, cached |
 //! | `client`, `heartbeat` | what producers and consumers share; what brokers are told of them |
-//! | `producer`, `consumer`, `offsets`, `admin` | the operations |
+//! | `producer`, `consumer`, `offsets`, `admin`, `group_admin` | the operations |
 //! | `push` | a member of a group: its share of the queues, pushed to a handler |
 //! | `message` | messages as sent and as stored |
 //! | [`burst`] | the hot path for load generators, beside all of the above |
@@ -42,6 +42,7 @@ mod connection;
 mod connections;
 mod consumer;
 mod error;
+mod group_admin;
 mod heartbeat;
 mod message;
 mod offsets;
@@ -59,6 +60,7 @@ pub use connection::{Connection, Inbound, NotSupported, Response};
 pub use consumer::{Filter, PullConsumer, PullRequest, PullResult, PullStatus};
 pub use error::{CallError, CloseReason, ConnectError, RequestError};
 pub use gantry_codec::body::MessageQueue;
+pub use group_admin::ClientOffsets;
 pub use message::{Message, MessageExt};
 pub use producer::{Producer, SendError, SendInFlight, SendReceipt, SendStatus, TransactionEnd};
 pub use push::{Handler, Handling, PushConfig, PushConsumer, Verdict};

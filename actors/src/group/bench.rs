@@ -22,7 +22,8 @@ use tempfile::TempDir;
 
 use super::{
     control::{Control, ControlConfig, ControlSession},
-    facts::{QueueFacts, RetryTopic, RetryTopics},
+    diagnosis::{DiagnosisSettings, Limits},
+    facts::{Counted, QueueFacts, RetryTopic, RetryTopics},
     groups::GroupsConfig,
     start::{GroupSettings, Surroundings, start},
     testing::{Seen, watched_connection},
@@ -94,6 +95,21 @@ impl QueueFacts for FakeTopics {
         Some(offset * 10)
     }
 
+    /// The tags code of a message is its offset.
+    fn count(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        from: i64,
+        count_max: i64,
+        wanted: &dyn Fn(i64) -> bool,
+    ) -> Option<Counted> {
+        let (min, max, _) = self.get(topic, queue_id);
+        let seen: Vec<_> = (from.max(min)..max).take(count_max as usize).collect();
+        let wanted = seen.iter().filter(|offset| wanted(**offset)).count();
+        Some(Counted { wanted: wanted as i64, seen: seen.len() as i64 })
+    }
+
     fn search(&self, topic: &str, queue_id: i32, time_ms: i64) -> i64 {
         let (min, max, _) = self.get(topic, queue_id);
         (time_ms / 10).clamp(min, max)
@@ -129,6 +145,10 @@ pub fn settings() -> GroupSettings {
         },
         offsets_interval: Duration::from_secs(5),
         file_place: Place::Here,
+        diagnosis: DiagnosisSettings {
+            limits: Limits { stuck_ms: 120_000, commit_ms: 300_000 },
+            place: Place::Here,
+        },
     }
 }
 

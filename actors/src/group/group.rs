@@ -17,6 +17,7 @@ use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
 use super::{
+    diagnosis::Conflicts,
     locks::{LockAnswer, QueueLocks},
     rebalancer::{MembersChanged, Rebalancer},
     roster::{Beat, Effect, Roster},
@@ -65,6 +66,7 @@ pub struct Group {
     slot: Arc<GroupSlot>,
     roster: Roster,
     locks: QueueLocks,
+    conflicts: Conflicts,
     rebalancer: Ref<Rebalancer>,
     log: Logger,
 }
@@ -83,6 +85,7 @@ impl Group {
             slot,
             roster: Roster::new(membership, client_expiry, Instant::now()),
             locks,
+            conflicts: Conflicts::default(),
             rebalancer,
             log,
         }
@@ -100,6 +103,13 @@ impl Group {
         }
     }
 
+    /// A client has said what it subscribes, or is gone: publishes who differs now.
+    fn publish_conflicts(&self, is_news: bool) {
+        if is_news {
+            self.slot.conflicts.store(Arc::new(self.conflicts.find()));
+        }
+    }
+
     fn publish_locks(&self) {
         self.slot.locks.store(Arc::new(self.locks.clone()));
     }
@@ -111,6 +121,10 @@ impl Logic for Group {
 
 impl Receive<Heartbeat> for Group {
     fn receive(&mut self, Heartbeat(beat): Heartbeat, _: &mut Ctx<Self>) -> Reply<bool> {
+        if let Some(subscriptions) = &beat.subscriptions {
+            let is_news = self.conflicts.said(&beat.client, subscriptions);
+            self.publish_conflicts(is_news);
+        }
         let effect = self.roster.beat(beat, Instant::now());
         self.apply(effect);
         effect.send_subscriptions.into()
@@ -119,6 +133,8 @@ impl Receive<Heartbeat> for Group {
 
 impl Receive<Leave> for Group {
     fn receive(&mut self, Leave(connection): Leave, _: &mut Ctx<Self>) -> Reply<()> {
+        let was_known = self.conflicts.left(connection);
+        self.publish_conflicts(was_known);
         let effect = self.roster.leave(connection);
         self.apply(effect);
         Reply::Now(())
@@ -165,6 +181,8 @@ impl Receive<Expire> for Group {
         let now = Instant::now();
         let (late, effect) = self.roster.expire(now);
         for member in late {
+            let was_known = self.conflicts.left(member.connection.id());
+            self.publish_conflicts(was_known);
             warn!(self.log, "consumer expired"; "client" => &*member.id,
                 "remote" => %member.connection.remote());
             member.connection.close("no heartbeat");

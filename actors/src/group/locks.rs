@@ -68,6 +68,13 @@ impl QueueLocks {
         self.wanted.remove(queue).is_some()
     }
 
+    /// Who holds a queue, by the topic and number that clients know it by.
+    pub fn owner(&self, topic: &str, queue_id: i32, now: Instant) -> Option<&Arc<str>> {
+        let held = |queue: &MessageQueue| queue.queue_id == queue_id && queue.topic == topic;
+        let mut leases = self.0.iter().filter(|(queue, lease)| held(queue) && lease.until >= now);
+        leases.next().map(|(_, lease)| &lease.owner)
+    }
+
     /// Whether any queue is locked: messages of an orderly group past their retries then stay in place.
     pub fn any_held(&self, now: Instant) -> bool {
         self.leases.values().any(|lease| lease.until >= now)

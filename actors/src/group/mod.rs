@@ -17,6 +17,7 @@
 //! | [`producers`], [`producer_table`] | who produces |
 //! | [`offsets`], [`offset_table`], [`offset_file`], [`offsets_port`] | committed offsets: actor, table, file, a connection's way there |
 //! | [`view`] | what is published about groups |
+//! | [`diagnosis`] | what is wrong with the consumption, and exact lag |
 //! | [`facts`] | what this side has to know of topics and queues |
 //!
 //! Knows topics and queues through [`facts`] alone, and of the log nothing.
@@ -25,6 +26,7 @@ pub mod client;
 pub mod config_file;
 pub mod configs;
 pub mod control;
+pub mod diagnosis;
 pub mod facts;
 #[expect(clippy::module_inception, reason = "one file per actor, named as the actor is")]
 pub mod group;
@@ -49,7 +51,8 @@ mod testing;
 
 pub use client::Client;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};
-pub use facts::{QueueFacts, RetryTopic, RetryTopics};
+pub use diagnosis::{Activity, ActivityPort, DiagnosisSettings, Limits};
+pub use facts::{Counted, QueueFacts, RetryTopic, RetryTopics};
 pub use offset_table::OffsetView;
 pub use producer_table::ProducerDirectory;
 pub use start::{GroupSettings, Surroundings, start};

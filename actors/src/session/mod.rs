@@ -39,9 +39,9 @@ pub use shared::{SessionConfig, Shared};
 
 use crate::{
     error_to_wire::{self, unsupported},
-    group::ControlSession,
+    group::{ActivityPort, ControlSession},
     log::batch::{ReplyTo, SendBatch},
-    net::{ConnectionHandle, Deliver, Outbox, Outcome, Service},
+    net::{ConnectionHandle, ConnectionId, Deliver, Outbox, Outcome, Service},
     pop::back::Told,
     topic::TopicView,
 };
@@ -78,6 +78,9 @@ pub struct Session {
     last_topic: Option<(Box<str>, Arc<TopicView>)>,
     /// The subscription that the last pull brought along.
     last_subscription: Option<Arc<SubscriptionData>>,
+    /// Where pulls are noted for the diagnosis.
+    activity: ActivityPort,
+    connection: ConnectionId,
 }
 
 impl Session {
@@ -94,6 +97,8 @@ impl Session {
             message_ids: String::new(),
             last_topic: None,
             last_subscription: None,
+            activity: ActivityPort::default(),
+            connection: ConnectionId(0),
         }
     }
 
@@ -133,7 +138,8 @@ fn open_group(shared: &Shared, cmd: Command, group: &str) -> Outcome {
 impl Service for Session {
     type Event = SessionEvent;
 
-    fn opened(&mut self, _: &ConnectionHandle, events: Recipient<Deliver<SessionEvent>>) {
+    fn opened(&mut self, conn: &ConnectionHandle, events: Recipient<Deliver<SessionEvent>>) {
+        self.connection = conn.id();
         self.reply_to = Some(Arc::new(ReplyTo::Session(events)));
     }
 

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::{Session, cold::ColdPull};
 use crate::{
     error_to_wire::{self, PullRefusal},
+    group::Activity,
     net::{Outbox, Outcome},
     topic::{HeldPull, ParkPull, QueueSlot, names::PERM_READ},
 };
@@ -75,6 +76,8 @@ pub struct PullRequest {
     pub messages_max: u32,
     /// `None`: every message.
     pub filter: Option<Arc<SubscriptionData>>,
+    /// Where it is noted for the diagnosis.
+    pub activity: Arc<Activity>,
 }
 
 impl Session {
@@ -145,6 +148,9 @@ impl Session {
             .and_then(|id| view.queue(id))
             .ok_or(PullRefusal::QueueId { asked: header.queue_id, view: view.clone() })?;
         slot.range().map_err(PullRefusal::Queue)?;
+        let activity = self.activity.of(group.slot(), &slot.topic, header.queue_id).clone();
+        let now_ms = self.shared.clock.now_ms();
+        activity.pulled(now_ms, header.queue_offset, self.connection);
         let filter = if header.sys_flag & SUBSCRIPTION != 0 {
             self.subscription_of_request(header)?
         } else {
@@ -163,6 +169,7 @@ impl Session {
             offset: header.queue_offset.max(0) as u64,
             messages_max: header.max_msg_nums.clamp(1, MESSAGES_MAX) as u32,
             filter,
+            activity,
         })
     }
 
@@ -281,6 +288,7 @@ impl Session {
             min_offset: found.min_offset.0 as i64,
             max_offset: found.max_offset.0 as i64,
         };
+        request.activity.delivered(found.count.into());
         reply.encode_head(found.bytes(), out.buffer());
         for slice in &found.slices {
             if slice.len() < SLICE_BYTES_MIN {

@@ -217,6 +217,14 @@ impl QueueSlot {
         }
     }
 
+    /// The first offset as far as it is known without looking at files.
+    pub fn known_min(&self) -> u64 {
+        match &*self.view.load() {
+            Some(view) => view.min_offset().0,
+            None => self.settled.get().map_or(0, |(min, _)| min.load(Ordering::Acquire)),
+        }
+    }
+
     /// Called by the cleaner when it has removed the beginning of a queue that nobody has opened.
     /// If nobody has looked at the queue yet, whoever does finds that.
     pub fn raise_settled_min(&self, min: u64) {

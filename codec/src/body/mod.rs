@@ -9,6 +9,7 @@
 
 mod client;
 mod config;
+mod diagnosis;
 mod message_queue;
 mod pop;
 mod register;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use crate::filter::SubscriptionData;
 pub use client::*;
 pub use config::*;
+pub use diagnosis::*;
 pub use message_queue::*;
 pub use pop::*;
 pub use register::*;

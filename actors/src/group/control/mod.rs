@@ -12,6 +12,7 @@
 //! | `offsets` | 14 QUERY_CONSUMER_OFFSET, 15 UPDATE_CONSUMER_OFFSET, 43 GET_ALL_CONSUMER_OFFSET, 314 CLONE_GROUP_OFFSET |
 //! | `configs` | 200, 225 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP(_LIST), 201, 207, 352 |
 //! | `connections` | 203, 204, 328, and 300, 343, 345: who consumes and produces what |
+//! | `diagnosis` | 31001 GROUP_LAG, 31002 DIAGNOSE |
 //! | `relay` | 307 GET_CONSUMER_RUNNING_INFO |
 //! | `reset` | 222 INVOKE_BROKER_TO_RESET_OFFSET |
 //! | `progress` | 208 GET_CONSUME_STATS, 223 INVOKE_BROKER_TO_GET_CONSUMER_STATUS |
@@ -22,6 +23,7 @@
 mod clients;
 mod configs;
 mod connections;
+mod diagnosis;
 mod locks;
 mod offsets;
 mod progress;
@@ -41,6 +43,7 @@ use slog::Logger;
 use tokio::sync::Mutex;
 
 use super::{
+    diagnosis::Watch,
     facts::{QueueFacts, RetryTopics},
     group::Leave,
     groups::{Groups, OpenError, OpenGroup},
@@ -97,6 +100,8 @@ pub struct ControlParts {
     pub offset_view: OffsetView,
     /// The offsets' actor.
     pub offsets: Ref<Offsets>,
+    /// Who watches over the consumption.
+    pub watch: Ref<Watch>,
     /// What topics and queues are like.
     pub facts: Arc<dyn QueueFacts>,
     /// Makes retry topics.
@@ -216,6 +221,8 @@ impl ControlSession {
                 | rq::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
                 | rq::GET_CONSUME_STATS
                 | rq::GET_CONSUMER_RUNNING_INFO
+                | rq::GROUP_LAG
+                | rq::DIAGNOSE
         )
     }
 
@@ -285,6 +292,8 @@ impl Control {
             rq::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offset(cmd).await,
             rq::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.consumer_status(cmd).await,
             rq::GET_CONSUMER_RUNNING_INFO => self.running_info(cmd).await,
+            rq::GROUP_LAG => self.group_lag(cmd).await,
+            rq::DIAGNOSE => self.diagnose(cmd).await,
             _ => Ok(error_to_wire::unsupported(cmd)),
         }
     }
