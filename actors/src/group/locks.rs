@@ -71,7 +71,8 @@ impl QueueLocks {
     /// Who holds a queue, by the topic and number that clients know it by.
     pub fn owner(&self, topic: &str, queue_id: i32, now: Instant) -> Option<&Arc<str>> {
         let held = |queue: &MessageQueue| queue.queue_id == queue_id && queue.topic == topic;
-        let mut leases = self.0.iter().filter(|(queue, lease)| held(queue) && lease.until >= now);
+        let mut leases =
+            self.leases.iter().filter(|(queue, lease)| held(queue) && lease.until >= now);
         leases.next().map(|(_, lease)| &lease.owner)
     }
 
