@@ -12,8 +12,8 @@
 //! | `time` | times and spans as operators write them |
 //! | `error` | why a command failed |
 //!
-//! A command is an `Args` struct and a function from it and a [`cluster::Cluster`] to a
-//! [`report::Report`]; to add one, write its file and its line in `args`. Results go to standard
+//! A command is an `Args` struct and a function from it and a `cluster::Cluster` to a
+//! `report::Report`; to add one, write its file and its line in `args`. Results go to standard
 //! output, a failure is one line on standard error that names what was wrong.
 //!
 //! Exit codes: 0 done, 1 failed or (of `diagnose`) something was found, 2 bad usage.

@@ -35,6 +35,7 @@ pub struct Bench {
     pub control: Control,
     pub topics: Arc<FakeTopics>,
     pub tree: Tree,
+    pub clock: Arc<ManualClock>,
     dir: TempDir,
     settings: GroupSettings,
 }
@@ -166,17 +167,18 @@ impl Bench {
         let log = Logger::root(Discard, o!());
         let tree = Tree::root("broker", Placement::single(), log.clone(), 1);
         let topics = Arc::new(FakeTopics::default());
+        let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let around = Surroundings {
             tree: &tree,
             config_dir: dir.path(),
             disk: Arc::new(RealDisk),
-            clock: Arc::new(ManualClock::new(1_700_000_000_000)),
+            clock: clock.clone(),
             facts: topics.clone(),
             retry_topics: topics.clone(),
             log: &log,
         };
         let control = start(settings.clone(), around).await.unwrap();
-        Self { control, topics, tree, dir, settings }
+        Self { control, topics, tree, clock, dir, settings }
     }
 
     /// Stops in order and starts again on the same files.

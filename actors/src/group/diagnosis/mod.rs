@@ -3,10 +3,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`activity`] | what pulls leave behind |
-//! | [`conflicts`] | clients of one group that do not subscribe the same |
-//! | [`judge`] | what is wrong, from what is seen of each queue: limits, beginnings, ends |
-//! | [`meter`] | rates |
+//! | `activity` | what pulls leave behind |
+//! | `conflicts` | clients of one group that do not subscribe the same |
+//! | `judge` | what is wrong, from what is seen of each queue: limits, beginnings, ends |
+//! | `meter` | rates |
 //! | `survey` | what is seen of each queue, gathered from the published views |
 //! | `lag` | a group's exact lag |
 //! | here | the [`Watch`], the actor around them |
