@@ -1,7 +1,7 @@
 //! How many messages come and go: counters that sessions raise, and the actor that remembers them.
 //!
 //! [`Traffic`] holds two counters, raised once per batch stored and per pull answered. The [`Meter`] notes
-//! their values every [`PERIOD`], so that rates over 10, 60 and 600 seconds can be told, and at the turn of
+//! their values every ten seconds, so that rates over 10, 60 and 600 seconds can be told, and at the turn of
 //! the day (UTC), since tools show what came today and yesterday. Counting begins with the process.
 //! Failure policy: restart empty; the counters and what was noted live on, outside of the actor.
 

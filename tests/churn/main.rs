@@ -19,6 +19,8 @@
 //! | `GANTRY_CHURN_SEED` | decides what happens when |
 //! | `GANTRY_CHURN_JAVA` | commands of members with the official client, separated by `;` |
 
+#![expect(clippy::disallowed_methods, reason = "the daemon's log is a file of another process")]
+
 #[path = "../harness/mod.rs"]
 #[allow(dead_code, reason = "a part of what is there")]
 mod harness;

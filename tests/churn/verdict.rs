@@ -155,7 +155,7 @@ fn order(of_queue: &[Delivery], fates: &HashMap<usize, Fate>, wrong: &mut Vec<St
         let unfinished = now.offset == before.offset
             && fates.get(&before.member).is_some_and(|fate| fate.official);
         let explained = fate(before.member) || fate(now.member) || unfinished;
-        if !follows && !(goes_back && explained) {
+        if !(follows || goes_back && explained) {
             wrong.push(format!("out of order: {now:?} after {before:?}"));
         }
     }

@@ -1,6 +1,8 @@
 //! Consumers that are pushed to, as members of a group at a daemon: shares, retries, order, hand-over,
 //! resets; and what tools ask about all that.
 
+#![expect(clippy::disallowed_methods, reason = "the daemon's log is a file of another process")]
+
 #[path = "../harness/mod.rs"]
 #[allow(dead_code, reason = "a part of what is there")]
 mod harness;

@@ -19,7 +19,7 @@ use gantry_codec::{
 use gantry_storage::{IndexEntry, QueueOffset};
 
 use super::Shared;
-use crate::{error_to_wire, group::QueueFacts, net::Outcome, topic::TopicView};
+use crate::{error_to_wire, group::QueueFacts, net::Outcome};
 
 /// Entries of a queue in one answer at most.
 const ENTRIES_MAX: u64 = 1024;
@@ -95,18 +95,21 @@ fn entries(shared: &Shared, cmd: &Command, header: &QueryConsumeQueueHeader) -> 
     let Some(topic_view) = shared.topics.get(topic) else {
         return error_to_wire::no_topic(cmd, topic);
     };
-    let Some(view) = view_of(shared, &topic_view, header.queue_id) else {
+    let slot = u32::try_from(header.queue_id).ok().and_then(|id| topic_view.queue(id));
+    let Some(slot) = slot else {
         return error_to_wire::no_queue(cmd, topic, header.queue_id);
     };
     let subscription = header.consumer_group.as_deref().filter(|group| !group.is_empty());
     let subscription = subscription.and_then(|group| shared.control.group(group));
     let subscription =
         subscription.and_then(|group| group.membership().subscription(topic).cloned());
-    let (min, max) = (view.min_offset(), view.max_offset());
+    // One that was never written has no view, and no entries.
+    let view = shared.facts.queues.view(slot);
+    let (min, max) = view.as_ref().map(|v| (v.min_offset(), v.max_offset())).unwrap_or_default();
     let first = QueueOffset(u64::try_from(header.index).unwrap_or(0)).max(min);
     let count = u64::try_from(header.count).unwrap_or(0).min(ENTRIES_MAX);
     let end = QueueOffset(first.0.saturating_add(count)).min(max);
-    let read = (first.0..end.0).map(QueueOffset).filter_map(|at| view.entry(at));
+    let read = (first.0..end.0).filter_map(|at| view.as_ref()?.entry(QueueOffset(at)));
     let body = QueryConsumeQueueBody {
         min_queue_index: min.0 as i64,
         max_queue_index: max.0 as i64,
@@ -114,15 +117,6 @@ fn entries(shared: &Shared, cmd: &Command, header: &QueryConsumeQueueHeader) -> 
         subscription_data: subscription.as_deref().cloned(),
     };
     Command::response(rs::SUCCESS, cmd).with_body(body::to_json(&body))
-}
-
-fn view_of(
-    shared: &Shared,
-    topic: &TopicView,
-    queue_id: i32,
-) -> Option<Arc<gantry_storage::ConsumeQueueView>> {
-    let slot = topic.queue(u32::try_from(queue_id).ok()?)?;
-    shared.facts.queues.view(slot)
 }
 
 /// An entry as tools see it; whether a filter by tags lets it through is told by the hash alone.
