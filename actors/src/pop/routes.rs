@@ -1,7 +1,7 @@
 //! All queues of a topic, those of other brokers too, for assignments (QUERY_ASSIGNMENT).
 //!
 //! A client asks one broker of a topic which queues are its share, so that broker has to know the others':
-//! it asks the name servers, as clients do, and keeps an answer for [`FRESH_FOR`]. Its own queues it
+//! it asks the name servers, as clients do, and keeps an answer for a few seconds. Its own queues it
 //! knows better. While no name server answers, old answers are used; without one there is no
 //! assignment, since a client gives up what it is not assigned.
 
