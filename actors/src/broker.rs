@@ -53,7 +53,8 @@ use crate::{
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     pop::{
         PopStartError, PopSurroundings, Pops, group::PopParts, modes::RequestModesParts,
-        pops::load_states, states::PopFiles, takeover::JavaPops, waiters::WaiterCount,
+        pops::load_states, routes::QueueRoutes, states::PopFiles, takeover::JavaPops,
+        waiters::WaiterCount,
     },
     registrar::{LastTable, Registrar, RegistrarConfig},
     schedule::{Schedule, ScheduleParts},
@@ -748,12 +749,15 @@ impl Start<'_> {
         };
         // Read once here, so that a file that cannot be read is told as such.
         modes.load()?;
+        let mut client = self.seams.client.clone();
+        client.namesrv.clone_from(&self.config.registration.namesrv_addr);
         let around = PopSurroundings {
             tree: self.tree,
             files: self.pop_files(store),
             modes,
             file_place: Place::named("metadata"),
             place: dispatch_place(),
+            routes: QueueRoutes::new(client, parts.broker_name.clone()),
             log: self.log,
         };
         let (facts, states) = (parts.facts.clone(), parts.states.clone());

@@ -18,7 +18,7 @@
 //! | [`states`] | what is kept over restarts |
 //! | [`takeover`] | what was out at Java's broker |
 //! | [`pops`] | where each group's actor is |
-//! | [`modes`], [`assign`] | who pulls and who pops; which client gets which queue |
+//! | [`modes`], [`assign`], [`routes`] | who pulls and who pops; which client gets which queue, of which brokers |
 //!
 //! The requests are decoded and answered by the session (`session/pop.rs`).
 
@@ -32,6 +32,7 @@ pub mod orders;
 pub mod pops;
 pub mod queues;
 pub mod read;
+pub mod routes;
 pub mod states;
 pub mod takeover;
 pub mod waiters;

@@ -18,6 +18,7 @@ use super::{
     group::{PopGroup, PopParts},
     modes::{RequestModes, RequestModesParts},
     orders::Forget,
+    routes::QueueRoutes,
     states::{PopFiles, PopStateFile, PopStates},
 };
 use crate::group::Control;
@@ -45,6 +46,8 @@ pub struct PopSurroundings<'a> {
     pub file_place: Place,
     /// Where the groups' actors run.
     pub place: Place,
+    /// The queues of all brokers.
+    pub routes: QueueRoutes,
     /// The broker's logger.
     pub log: &'a Logger,
 }
@@ -57,6 +60,7 @@ struct Inner {
     groups: Mutex<HashMap<Arc<str>, Ref<PopGroup>>>,
     parts: PopParts,
     modes: RequestModes,
+    routes: QueueRoutes,
     control: Control,
     tree: Tree,
     place: Place,
@@ -81,8 +85,8 @@ impl Pops {
         started.map_err(|exit| PopStartError::Actor("pop state", exit))?;
         // After the file's actor, so that it stops after the groups and has everything.
         let groups = Mutex::default();
-        let (tree, place) = (tree.pool("pops"), around.place);
-        let pops = Self(Arc::new(Inner { groups, parts, modes, control, tree, place }));
+        let (tree, place, routes) = (tree.pool("pops"), around.place, around.routes);
+        let pops = Self(Arc::new(Inner { groups, parts, modes, routes, control, tree, place }));
         for group in pops.0.parts.states.groups() {
             pops.group(&group);
         }
@@ -97,6 +101,11 @@ impl Pops {
     /// How groups consume.
     pub fn modes(&self) -> &RequestModes {
         &self.0.modes
+    }
+
+    /// The queues of all brokers.
+    pub fn routes(&self) -> &QueueRoutes {
+        &self.0.routes
     }
 
     /// The group's actor, started now if it does not run.

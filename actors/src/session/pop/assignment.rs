@@ -1,5 +1,7 @@
 //! Which queues a client gets, and whether its group pulls or pops.
 
+use std::sync::Arc;
+
 use gantry_codec::{
     Command,
     body::{
@@ -22,18 +24,41 @@ fn read_body<T: DeserializeOwned>(cmd: &Command) -> Result<T, PopRefusal> {
     fastjson::from_slice(&cmd.body).map_err(|e| PopRefusal::Body(e.to_string()))
 }
 
+/// The share of who asks; None: not known.
+fn assigned(
+    asked: &QueryAssignmentBody,
+    queues: Vec<MessageQueue>,
+    clients: &[Arc<str>],
+    mode: &RequestModeBody,
+) -> Option<Vec<MessageQueue>> {
+    if asked.message_model == MessageModel::Broadcasting {
+        return Some(queues);
+    }
+    if clients.is_empty() {
+        return None;
+    }
+    let strategy = Strategy::of(&asked.strategy_name)?;
+    Some(assign(&asked.client_id, clients, queues, strategy, mode))
+}
+
 impl Client<'_> {
     /// What a client does not find in the answer it gives up; without an answer it keeps what it has.
     pub(super) fn assignment(&self, cmd: &Command) -> Result<Outcome, PopRefusal> {
         let asked: QueryAssignmentBody = read_body(cmd)?;
         let mode = self.mode(&asked);
-        let assignment = |message_queue| QueueAssignment { message_queue, mode: mode.mode };
-        let queues = self.assigned(&asked, &mode);
-        let message_queue_assignments =
-            queues.map(|queues| queues.into_iter().map(assignment).collect());
-        let answer = AssignmentBody { message_queue_assignments };
-        let answer = Command::response(rs::SUCCESS, cmd).with_body(body::to_json(&answer));
-        Ok(Outcome::Reply(answer))
+        let own = self.own_queues(&asked.topic);
+        let group = self.shared.control.group(&asked.consumer_group);
+        let clients = group.map(|group| group.membership().client_ids()).unwrap_or_default();
+        let (routes, cmd) = (self.shared.pops.routes().clone(), cmd.clone());
+        Ok(Outcome::Later(Box::pin(async move {
+            let all = routes.all(&asked.topic, own).await;
+            let queues = all.and_then(|all| assigned(&asked, all, &clients, &mode));
+            let assignment = |message_queue| QueueAssignment { message_queue, mode: mode.mode };
+            let message_queue_assignments =
+                queues.map(|queues| queues.into_iter().map(assignment).collect());
+            let answer = AssignmentBody { message_queue_assignments };
+            Command::response(rs::SUCCESS, &cmd).with_body(body::to_json(&answer))
+        })))
     }
 
     fn mode(&self, asked: &QueryAssignmentBody) -> RequestModeBody {
@@ -46,26 +71,8 @@ impl Client<'_> {
         })
     }
 
-    fn assigned(
-        &self,
-        asked: &QueryAssignmentBody,
-        mode: &RequestModeBody,
-    ) -> Option<Vec<MessageQueue>> {
-        let queues = self.queues(&asked.topic)?;
-        if asked.message_model == MessageModel::Broadcasting {
-            return Some(queues);
-        }
-        let group = self.shared.control.group(&asked.consumer_group)?;
-        let clients = group.membership().client_ids();
-        if clients.is_empty() {
-            return None;
-        }
-        let strategy = Strategy::of(&asked.strategy_name)?;
-        Some(assign(&asked.client_id, &clients, queues, strategy, mode))
-    }
-
     /// The queues of a topic that this broker has.
-    fn queues(&self, topic: &str) -> Option<Vec<MessageQueue>> {
+    fn own_queues(&self, topic: &str) -> Option<Vec<MessageQueue>> {
         let view = self.shared.topics.get(topic).filter(|view| view.is_readable())?;
         let queue = |queue_id| MessageQueue {
             topic: topic.to_owned(),
