@@ -180,6 +180,9 @@ impl PopGroup {
         self.is_changed = true;
         let offset = queue.offset();
         if queue.committed != Some(offset) {
+            if queue.committed.is_some_and(|before| offset < before) {
+                queue.lowered_from = queue.committed;
+            }
             queue.committed = Some(offset);
             self.offsets.commit(&self.name, &key.0, key.1 as i32, offset as i64);
         }
@@ -233,12 +236,8 @@ impl PopGroup {
         let Some(queue) = self.queue(&key, false).filter(|queue| queue.order.is_none()) else {
             return;
         };
-        let before = queue.offset();
         for &(offset, pop_time, due) in &adopt.messages {
             queue.ledger.adopt(offset, pop_time, due);
-        }
-        if queue.offset() < before {
-            queue.lowered_from = Some(before);
         }
         self.commit(&key);
     }
