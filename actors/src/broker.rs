@@ -52,7 +52,7 @@ use crate::{
     },
     net::{Acceptor, Listener, Network, PortSpec, ServiceFactory, io_threads},
     pop::{
-        PopStartError, PopSurroundings, Pops, group::PopParts, modes::RequestModesParts,
+        PopStartError, PopSurroundings, Pops, modes::RequestModesParts, parts::PopParts,
         pops::load_states, routes::QueueRoutes, states::PopFiles, takeover::JavaPops,
         waiters::WaiterCount,
     },

@@ -135,6 +135,9 @@ fn modes_that_cannot_be_set() {
         assert_eq!(rig.client.set_mode(&mode("unknown", GROUP)).await.code, 17);
         assert_eq!(rig.client.set_mode(&mode(TOPIC, "no good")).await.code, 26);
         assert_eq!(rig.client.set_mode(&mode(TOPIC, GROUP)).await.code, 0);
+        let all = rig.client.ask(Command::request(rq::GET_ALL_MESSAGE_REQUEST_MODE)).await;
+        let all = String::from_utf8_lossy(&all.body).into_owned();
+        assert!(all.starts_with(r#"{"messageRequestModeMap":{"t":{"g":"#), "{all}");
         let rig = rig.restart().await;
         let kept = rig.broker.shared.pops.modes().get(TOPIC, GROUP);
         assert_eq!(kept, Some(mode(TOPIC, GROUP)));

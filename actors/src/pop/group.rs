@@ -21,67 +21,32 @@ mod wait;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use actix::{Addr, AsyncContext, Recipient, SpawnHandle};
+use actix::{AsyncContext, Recipient, SpawnHandle};
 use gantry_codec::pop::TopicMark;
-use gantry_storage::{Clock, CommitLog, PullLimits};
-use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell};
+use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply};
 use slog::Logger;
 
 use self::{revive::Revival, wait::Notice};
 use super::{
     order::OrderAck,
     orders::{Ack, AckResult, Adopt, CountWaiting, Forget, Hidden, Hide, Notify, Pop},
+    parts::PopParts,
     queues::{PopQueue, PopQueues, QueueKey},
     read::topics_of,
-    states::{PopStates, SavedGroup},
-    waiters::{WaiterCount, Waiters},
+    states::SavedGroup,
+    waiters::Waiters,
     walk::Walk,
 };
 use crate::{
     group::{QueueFacts, offsets_port::OffsetsPort},
-    log::{
-        appender::Appender,
-        batch::{BatchAppended, ReplyTo},
-    },
-    session::ColdReaders,
-    topic::{Arrived, Facts, QueueSlot, Topics},
+    log::batch::{BatchAppended, ReplyTo},
+    topic::{Arrived, QueueSlot},
 };
 
 /// How often what is out is put where it is kept.
 const KEEP_PERIOD: Duration = Duration::from_secs(2);
 /// The timer does not fire more often than this.
 const ALARM_GAP_MS: i64 = 10;
-
-/// What the actors of all groups work with.
-#[derive(Clone)]
-pub struct PopParts {
-    /// Topics and queues.
-    pub facts: Arc<Facts>,
-    /// The root of the topics, for retry topics.
-    pub topics_root: Addr<Shell<Topics>>,
-    /// The log, to read.
-    pub log: CommitLog,
-    /// What one read gets.
-    pub limits: PullLimits,
-    /// The log's writer.
-    pub appender: Addr<Shell<Appender>>,
-    /// Reads that may wait for the disk.
-    pub cold: ColdReaders,
-    /// The broker's name.
-    pub broker_name: Arc<str>,
-    /// Its address, the origin of messages that it stores itself.
-    pub store_host: std::net::SocketAddr,
-    /// Where what is out is kept.
-    pub states: Arc<PopStates>,
-    /// How many wait at all groups.
-    pub waiting: WaiterCount,
-    /// Wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Seed of the dice.
-    pub seed: u64,
-    /// Parent of the actors' loggers.
-    pub log_to: Logger,
-}
 
 /// See the module's text.
 pub struct PopGroup {
@@ -215,6 +180,9 @@ impl PopGroup {
         self.is_changed = true;
         let offset = queue.offset();
         if queue.committed != Some(offset) {
+            if queue.committed.is_some_and(|before| offset < before) {
+                queue.lowered_from = queue.committed;
+            }
             queue.committed = Some(offset);
             self.offsets.commit(&self.name, &key.0, key.1 as i32, offset as i64);
         }
@@ -268,12 +236,8 @@ impl PopGroup {
         let Some(queue) = self.queue(&key, false).filter(|queue| queue.order.is_none()) else {
             return;
         };
-        let before = queue.offset();
         for &(offset, pop_time, due) in &adopt.messages {
             queue.ledger.adopt(offset, pop_time, due);
-        }
-        if queue.offset() < before {
-            queue.lowered_from = Some(before);
         }
         self.commit(&key);
     }

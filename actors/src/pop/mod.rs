@@ -17,7 +17,7 @@
 //! | [`waiters`], [`back`] | pops and notifications that wait; the way of their answers |
 //! | [`states`] | what is kept over restarts |
 //! | [`takeover`] | what was out at Java's broker |
-//! | [`pops`] | where each group's actor is |
+//! | [`pops`], [`parts`] | where each group's actor is, and what all of them are given |
 //! | [`modes`], [`assign`], [`routes`] | who pulls and who pops; which client gets which queue, of which brokers |
 //!
 //! The requests are decoded and answered by the session (`session/pop.rs`).
@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod modes;
 pub mod order;
 pub mod orders;
+pub mod parts;
 pub mod pops;
 pub mod queues;
 pub mod read;

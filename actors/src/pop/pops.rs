@@ -15,9 +15,10 @@ use slog::{Logger, o};
 use thiserror::Error;
 
 use super::{
-    group::{PopGroup, PopParts},
+    group::PopGroup,
     modes::{RequestModes, RequestModesParts},
     orders::Forget,
+    parts::PopParts,
     routes::QueueRoutes,
     states::{PopFiles, PopStateFile, PopStates},
 };

@@ -82,6 +82,12 @@ impl Client<'_> {
         Some((0..view.config.read_queue_nums).map(queue).collect())
     }
 
+    /// All modes, in the form of their file.
+    pub(super) fn all_modes(&self, cmd: &Command) -> Outcome {
+        let table = self.shared.pops.modes().all();
+        Outcome::Reply(Command::response(rs::SUCCESS, cmd).with_body(body::to_json(&*table)))
+    }
+
     pub(super) fn set_mode(&self, cmd: &Command) -> Result<Outcome, Detour> {
         let mode: RequestModeBody = read_body(cmd)?;
         if mode.topic.starts_with(RETRY_PREFIX) {

@@ -9,7 +9,7 @@
 //! | `mod` | 200050 POP_MESSAGE, 200052 PEEK_MESSAGE, 200054 NOTIFICATION, 200055 POLLING_INFO |
 //! | `reply` | the answers to pops and notifications |
 //! | `ack` | 200051 ACK_MESSAGE, 200151 BATCH_ACK_MESSAGE, 200053 CHANGE_MESSAGE_INVISIBLETIME |
-//! | `assignment` | 400 QUERY_ASSIGNMENT, 401 SET_MESSAGE_REQUEST_MODE |
+//! | `assignment` | 400 QUERY_ASSIGNMENT, 401 SET_MESSAGE_REQUEST_MODE, 402 GET_ALL_MESSAGE_REQUEST_MODE |
 
 mod ack;
 mod assignment;
@@ -75,6 +75,7 @@ pub(super) fn handles(code: i32) -> bool {
             | rq::CHANGE_MESSAGE_INVISIBLETIME
             | rq::QUERY_ASSIGNMENT
             | rq::SET_MESSAGE_REQUEST_MODE
+            | rq::GET_ALL_MESSAGE_REQUEST_MODE
     )
 }
 
@@ -92,7 +93,8 @@ impl Session {
             rq::BATCH_ACK_MESSAGE => client.batch_ack(&cmd).map_err(Detour::from),
             rq::CHANGE_MESSAGE_INVISIBLETIME => client.hide(&cmd).map_err(Detour::from),
             rq::QUERY_ASSIGNMENT => client.assignment(&cmd).map_err(Detour::from),
-            _ => client.set_mode(&cmd),
+            rq::SET_MESSAGE_REQUEST_MODE => client.set_mode(&cmd),
+            _ => Ok(client.all_modes(&cmd)),
         };
         match answered {
             Ok(outcome) => outcome,
