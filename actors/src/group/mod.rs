@@ -17,6 +17,7 @@
 //! | [`producers`], [`producer_table`] | who produces |
 //! | [`offsets`], [`offset_table`], [`offset_file`], [`offsets_port`] | committed offsets: actor, table, file, a connection's way there |
 //! | [`view`] | what is published about groups |
+//! | [`filters`], [`filter_table`] | SQL92 filters, and their file |
 //! | [`facts`] | what this side has to know of topics and queues |
 //!
 //! Knows topics and queues through [`facts`] alone, and of the log nothing.
@@ -26,6 +27,8 @@ pub mod config_file;
 pub mod configs;
 pub mod control;
 pub mod facts;
+pub mod filter_table;
+pub mod filters;
 #[expect(clippy::module_inception, reason = "one file per actor, named as the actor is")]
 pub mod group;
 pub mod groups;
@@ -50,6 +53,7 @@ mod testing;
 pub use client::Client;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};
 pub use facts::{QueueFacts, RetryTopic, RetryTopics};
+pub use filter_table::{Filter, FilterDirectory};
 pub use offset_table::OffsetView;
 pub use producer_table::ProducerDirectory;
 pub use start::{GroupSettings, Surroundings, start};

@@ -10,6 +10,8 @@ use super::{
     config_file::ConfigFile,
     control::{Control, ControlConfig, ControlParts},
     facts::{QueueFacts, RetryTopics},
+    filter_table::FilterDirectory,
+    filters::Filters,
     groups::{Groups, GroupsConfig},
     offset_table::OffsetView,
     offsets::Offsets,
@@ -49,7 +51,7 @@ pub struct Surroundings<'a> {
     pub log: &'a Logger,
 }
 
-/// Starts producers, offsets and groups; returns when they run. The error says which did not and why.
+/// Starts producers, offsets, groups and filters; returns when they run. The error says which did not and why.
 pub async fn start(
     settings: GroupSettings,
     around: Surroundings<'_>,
@@ -58,6 +60,7 @@ pub async fn start(
     let (producer_directory, producers) = start_producers(&settings, &around, &tree).await?;
     let (offset_view, offsets) = start_offsets(&settings, &around, &tree).await?;
     let (directory, groups) = start_groups(&settings, &around, &tree).await?;
+    let (filter_directory, filters) = start_filters(&settings, &around, &tree, &directory).await?;
     Ok(Control::new(ControlParts {
         config: settings.control,
         directory,
@@ -66,6 +69,8 @@ pub async fn start(
         producers,
         offset_view,
         offsets,
+        filter_directory,
+        filters,
         facts: around.facts,
         retry_topics: around.retry_topics,
         log: around.log.new(o!("actor" => "control")),
@@ -121,4 +126,23 @@ async fn start_groups(
     });
     let started = tree.start(spec.place(settings.file_place.clone())).await;
     Ok((directory, started.map_err(|exit| ("groups", exit))?))
+}
+
+async fn start_filters(
+    settings: &GroupSettings,
+    around: &Surroundings<'_>,
+    tree: &Tree,
+    groups: &GroupDirectory,
+) -> Result<(FilterDirectory, Ref<Filters>), (&'static str, Exit)> {
+    let directory = FilterDirectory::default();
+    let path = around.config_dir.join("consumerFilter.json");
+    let file = ConfigFile::new(path, around.disk.clone());
+    let (clock, log) = (around.clock.clone(), around.log.new(o!("actor" => "filters")));
+    let (published, groups) = (directory.clone(), groups.clone());
+    let spec = ChildSpec::new("filters", Policy::RestartFromDisk, move |_| {
+        let (file, published) = (file.clone(), published.clone());
+        Filters::open(file, published, groups.clone(), clock.clone(), log.clone())
+    });
+    let started = tree.start(spec.place(settings.file_place.clone())).await;
+    Ok((directory, started.map_err(|exit| ("filters", exit))?))
 }

@@ -13,6 +13,7 @@
 mod cleaning;
 mod cold;
 mod lookup;
+mod message_filter;
 mod properties;
 mod pull;
 mod query;
@@ -24,10 +25,11 @@ mod topics;
 use std::sync::Arc;
 
 use actix::Recipient;
-use gantry_codec::{Command, body::SubscriptionData, request_code as rq};
+use gantry_codec::{Command, request_code as rq};
 use gantry_storage::PullOutcome;
 
 pub use cold::{ColdReader, ColdReaders};
+pub use message_filter::MessageFilter;
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};
 
@@ -67,8 +69,8 @@ pub struct Session {
     message_ids: String,
     /// The topic of the last request; most connections use one or few.
     last_topic: Option<(Box<str>, Arc<TopicView>)>,
-    /// The subscription that the last pull brought along.
-    last_subscription: Option<Arc<SubscriptionData>>,
+    /// The filter that the last pull brought along.
+    last_filter: Option<pull::BroughtFilter>,
 }
 
 impl Session {
@@ -84,7 +86,7 @@ impl Session {
             held_pulls: 0,
             message_ids: String::new(),
             last_topic: None,
-            last_subscription: None,
+            last_filter: None,
         }
     }
 

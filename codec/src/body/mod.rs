@@ -9,6 +9,7 @@
 
 mod client;
 mod config;
+mod filters;
 mod message_queue;
 mod register;
 mod route;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use crate::filter::SubscriptionData;
 pub use client::*;
 pub use config::*;
+pub use filters::*;
 pub use message_queue::*;
 pub use register::*;
 pub use route::*;
