@@ -695,7 +695,7 @@ impl Start<'_> {
                 broker_name: identity.broker_name.as_str().into(),
                 broker_addr: advertised.to_string().into(),
                 server_side_reset: true,
-                check_expression: None,
+                sql92: self.config.pull.enable_property_filter,
             },
             groups: GroupsConfig {
                 auto_create: groups.auto_create_subscription_group,

@@ -112,6 +112,10 @@ pub enum PullRefusal {
     Expression(String),
     /// Filtering by SQL92 is not served.
     Sql92,
+    /// The group's SQL92 filter is not there: no heartbeat has brought it, or it cannot be read.
+    NoFilter,
+    /// The group's SQL92 filter is older than the subscription that the client pulls by.
+    OldFilter,
 }
 
 fn refuse(cmd: &Command, code: i32, remark: impl Display) -> Command {
@@ -342,6 +346,15 @@ pub fn refused_pull(cmd: &Command, refusal: &PullRefusal) -> Command {
         PullRefusal::Sql92 => (
             rs::SYSTEM_ERROR,
             "The broker does not support consumer to filter message by SQL92".to_owned(),
+        ),
+        PullRefusal::NoFilter => (
+            rs::FILTER_DATA_NOT_EXIST,
+            "The broker's consumer filter data is not exist!Your expression may be wrong!"
+                .to_owned(),
+        ),
+        PullRefusal::OldFilter => (
+            rs::FILTER_DATA_NOT_LATEST,
+            "the consumer's consumer filter data not latest".to_owned(),
         ),
     };
     refuse(cmd, code, remark)

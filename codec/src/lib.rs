@@ -18,7 +18,7 @@
 //! | [`record`], [`properties`], [`batch`], [`message_id`] | messages: as stored, as sent in a batch, their ids |
 //! | [`filter`] | tag subscriptions |
 //! | [`pop`] | what a pop tells of its messages |
-//! | [`sql`] | SQL92 expressions over properties |
+//! | [`sql`], [`bloom`] | SQL92 expressions over properties; their place in the bit maps of Java brokers |
 //! | [`body`], [`fastjson`] | JSON bodies, and the dialect that Java peers write them in |
 //!
 //! Invariants: whatever the bytes are, nothing here panics, reads outside its input, or takes memory
@@ -32,6 +32,7 @@
 )]
 
 pub mod batch;
+pub mod bloom;
 pub mod body;
 pub mod command;
 pub mod ext;

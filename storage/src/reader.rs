@@ -180,6 +180,9 @@ impl PullOutcome {
 /// at all if that is not known: the message passes, as consumers filter once more.
 pub type EntryFilter<'a> = &'a dyn Fn(&IndexEntry) -> bool;
 
+/// Whether a record may be given to the consumer, by what the record itself says.
+pub type RecordFilter<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// Reads from `offset`; `None` as filter lets everything pass.
 pub fn pull(
     view: &ConsumeQueueView,
@@ -187,6 +190,33 @@ pub fn pull(
     offset: QueueOffset,
     limits: &PullLimits,
     filter: Option<EntryFilter<'_>>,
+) -> PullOutcome {
+    pull_by(view, log, offset, limits, Filters { entries: filter, records: None })
+}
+
+/// Reads from `offset` what passes a filter that has to see the whole record, in place.
+pub fn pull_records(
+    view: &ConsumeQueueView,
+    log: &CommitLog,
+    offset: QueueOffset,
+    limits: &PullLimits,
+    filter: RecordFilter<'_>,
+) -> PullOutcome {
+    pull_by(view, log, offset, limits, Filters { entries: None, records: Some(filter) })
+}
+
+/// What a read lets pass.
+struct Filters<'a> {
+    entries: Option<EntryFilter<'a>>,
+    records: Option<RecordFilter<'a>>,
+}
+
+fn pull_by(
+    view: &ConsumeQueueView,
+    log: &CommitLog,
+    offset: QueueOffset,
+    limits: &PullLimits,
+    filters: Filters<'_>,
 ) -> PullOutcome {
     // The minimum first: it never overtakes a maximum that is loaded later.
     let (min, max) = (view.min_offset(), view.max_offset());
@@ -204,7 +234,7 @@ pub fn pull(
         Pull {
             log,
             limits,
-            filter,
+            filters,
             log_end: log.max_offset(),
             bytes: 0,
             gone_before: None,
@@ -219,7 +249,7 @@ pub fn pull(
 struct Pull<'a> {
     log: &'a CommitLog,
     limits: &'a PullLimits,
-    filter: Option<EntryFilter<'a>>,
+    filters: Filters<'a>,
     log_end: PhysicalOffset,
     bytes: u64,
     /// Records before this are in a log file that is gone.
@@ -286,6 +316,8 @@ impl Pull<'_> {
             PullStatus::NoMatchedMessage
         } else if self.is_damaged(entry) {
             return false;
+        } else if self.refuses_record(entry) {
+            PullStatus::NoMatchedMessage
         } else if self.push(entry) {
             self.bytes += u64::from(entry.size);
             self.outcome.count += 1;
@@ -304,7 +336,7 @@ impl Pull<'_> {
     /// Whether the filter does not let the entry pass.
     #[inline]
     fn refuses(&mut self, view: &ConsumeQueueView, at: QueueOffset, entry: &IndexEntry) -> bool {
-        let Some(wants) = self.filter else { return false };
+        let Some(wants) = self.filters.entries else { return false };
         match view.tags_code(entry) {
             Some(tags_code) => !wants(&IndexEntry { tags_code, ..*entry }),
             None => {
@@ -314,6 +346,14 @@ impl Pull<'_> {
                 false
             }
         }
+    }
+
+    /// Whether the filter does not let the record pass. One that is gone passes, to be found missing.
+    fn refuses_record(&self, entry: &IndexEntry) -> bool {
+        let Some(wants) = self.filters.records else { return false };
+        let size = entry.size as usize;
+        let wanted = self.log.with_rest(entry.offset, |rest| rest.get(..size).is_none_or(wants));
+        wanted == Some(false)
     }
 
     /// Whether the entry's record was not received by this process and is not whole.

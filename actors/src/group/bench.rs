@@ -136,7 +136,7 @@ pub fn settings() -> GroupSettings {
             broker_name: "broker-a".into(),
             broker_addr: "10.0.0.2:10911".into(),
             server_side_reset: true,
-            check_expression: None,
+            sql92: false,
         },
         groups: GroupsConfig {
             auto_create: true,

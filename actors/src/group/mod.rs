@@ -18,6 +18,7 @@
 //! | [`offsets`], [`offset_table`], [`offset_file`], [`offsets_port`] | committed offsets: actor, table, file, a connection's way there |
 //! | [`view`] | what is published about groups |
 //! | [`diagnosis`] | what is wrong with the consumption, and exact lag |
+//! | [`filters`], [`filter_table`] | SQL92 filters, and their file |
 //! | [`facts`] | what this side has to know of topics and queues |
 //!
 //! Knows topics and queues through [`facts`] alone, and of the log nothing.
@@ -28,6 +29,8 @@ pub mod configs;
 pub mod control;
 pub mod diagnosis;
 pub mod facts;
+pub mod filter_table;
+pub mod filters;
 #[expect(clippy::module_inception, reason = "one file per actor, named as the actor is")]
 pub mod group;
 pub mod groups;
@@ -53,6 +56,7 @@ pub use client::Client;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};
 pub use diagnosis::{Activity, ActivityPort, DiagnosisSettings, Limits};
 pub use facts::{Counted, QueueFacts, RetryTopic, RetryTopics};
+pub use filter_table::{Filter, FilterDirectory};
 pub use offset_table::OffsetView;
 pub use producer_table::ProducerDirectory;
 pub use start::{GroupSettings, Surroundings, start};

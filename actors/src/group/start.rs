@@ -11,6 +11,8 @@ use super::{
     control::{Control, ControlConfig, ControlParts},
     diagnosis::{DiagnosisSettings, Watch, WatchParts},
     facts::{QueueFacts, RetryTopics},
+    filter_table::FilterDirectory,
+    filters::Filters,
     groups::{Groups, GroupsConfig},
     offset_table::OffsetView,
     offsets::Offsets,
@@ -52,7 +54,7 @@ pub struct Surroundings<'a> {
     pub log: &'a Logger,
 }
 
-/// Starts producers, offsets and groups; returns when they run. The error says which did not and why.
+/// Starts producers, offsets, groups and filters; returns when they run. The error says which did not and why.
 pub async fn start(
     settings: GroupSettings,
     around: Surroundings<'_>,
@@ -62,6 +64,7 @@ pub async fn start(
     let (offset_view, offsets) = start_offsets(&settings, &around, &tree).await?;
     let (directory, groups) = start_groups(&settings, &around, &tree).await?;
     let watch = start_watch(&settings, &around, &tree, &directory, &offset_view).await?;
+    let (filter_directory, filters) = start_filters(&settings, &around, &tree, &directory).await?;
     Ok(Control::new(ControlParts {
         watch,
         config: settings.control,
@@ -71,6 +74,8 @@ pub async fn start(
         producers,
         offset_view,
         offsets,
+        filter_directory,
+        filters,
         facts: around.facts,
         retry_topics: around.retry_topics,
         log: around.log.new(o!("actor" => "control")),
@@ -148,4 +153,23 @@ async fn start_groups(
     });
     let started = tree.start(spec.place(settings.file_place.clone())).await;
     Ok((directory, started.map_err(|exit| ("groups", exit))?))
+}
+
+async fn start_filters(
+    settings: &GroupSettings,
+    around: &Surroundings<'_>,
+    tree: &Tree,
+    groups: &GroupDirectory,
+) -> Result<(FilterDirectory, Ref<Filters>), (&'static str, Exit)> {
+    let directory = FilterDirectory::default();
+    let path = around.config_dir.join("consumerFilter.json");
+    let file = ConfigFile::new(path, around.disk.clone());
+    let (clock, log) = (around.clock.clone(), around.log.new(o!("actor" => "filters")));
+    let (published, groups) = (directory.clone(), groups.clone());
+    let spec = ChildSpec::new("filters", Policy::RestartFromDisk, move |_| {
+        let (file, published) = (file.clone(), published.clone());
+        Filters::open(file, published, groups.clone(), clock.clone(), log.clone())
+    });
+    let started = tree.start(spec.place(settings.file_place.clone())).await;
+    Ok((directory, started.map_err(|exit| ("filters", exit))?))
 }

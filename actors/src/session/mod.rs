@@ -16,6 +16,7 @@ mod cold;
 mod direct;
 mod figures;
 mod lookup;
+mod message_filter;
 mod pop;
 mod properties;
 mod pull;
@@ -28,11 +29,12 @@ mod topics;
 use std::sync::Arc;
 
 use actix::Recipient;
-use gantry_codec::{Command, body::SubscriptionData, request_code as rq};
+use gantry_codec::{Command, request_code as rq};
 use gantry_storage::PullOutcome;
 
 pub use about::About;
 pub use cold::{ColdReader, ColdReaders};
+pub use message_filter::MessageFilter;
 pub use pop::PopReply;
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};
@@ -76,11 +78,11 @@ pub struct Session {
     message_ids: String,
     /// The topic of the last request; most connections use one or few.
     last_topic: Option<(Box<str>, Arc<TopicView>)>,
-    /// The subscription that the last pull brought along.
-    last_subscription: Option<Arc<SubscriptionData>>,
     /// Where pulls are noted for the diagnosis.
     activity: ActivityPort,
     connection: ConnectionId,
+    /// The filter that the last pull brought along.
+    last_filter: Option<pull::BroughtFilter>,
 }
 
 impl Session {
@@ -96,9 +98,9 @@ impl Session {
             held_pulls: 0,
             message_ids: String::new(),
             last_topic: None,
-            last_subscription: None,
             activity: ActivityPort::default(),
             connection: ConnectionId(0),
+            last_filter: None,
         }
     }
 

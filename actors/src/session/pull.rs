@@ -10,19 +10,19 @@ use std::{sync::Arc, time::Duration};
 
 use gantry_codec::{
     Command, PullHeader, PullReply, SerializeType, body::SubscriptionData, filter,
-    response_code as rs,
+    response_code as rs, sql::Sql,
 };
 use gantry_storage::{
-    CommitLog, ConsumeQueueView, IndexEntry, PullLimits, PullOutcome, PullStatus, QueueOffset,
-    is_cold, pull,
+    CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold, pull,
 };
 use slog::{error, warn};
 use tokio::time::Instant;
 
-use super::{Session, cold::ColdPull};
+use super::{MessageFilter, Session, cold::ColdPull};
 use crate::{
     error_to_wire::{self, PullRefusal},
     group::Activity,
+    group::GroupView,
     net::{Outbox, Outcome},
     topic::{HeldPull, ParkPull, QueueSlot, names::PERM_READ},
 };
@@ -75,9 +75,15 @@ pub struct PullRequest {
     /// As many messages at most.
     pub messages_max: u32,
     /// `None`: every message.
-    pub filter: Option<Arc<SubscriptionData>>,
+    pub filter: Option<MessageFilter>,
     /// Where it is noted for the diagnosis.
     pub activity: Arc<Activity>,
+}
+
+/// A filter that came with a pull, and what it was made from.
+pub(super) struct BroughtFilter {
+    expression: Box<str>,
+    filter: MessageFilter,
 }
 
 impl Session {
@@ -152,15 +158,9 @@ impl Session {
         let now_ms = self.shared.clock.now_ms();
         activity.pulled(now_ms, header.queue_offset, self.connection);
         let filter = if header.sys_flag & SUBSCRIPTION != 0 {
-            self.subscription_of_request(header)?
+            self.filter_of_request(header)?
         } else {
-            let data = group
-                .subscription_for_pull(header.topic, header.sub_version)
-                .map_err(|denied| PullRefusal::Denied(denied, header.consumer_group.into()))?;
-            if data.is_sql92() {
-                return Err(PullRefusal::Sql92.into());
-            }
-            (!data.matches_all()).then_some(data)
+            self.filter_of_group(&group, header)?
         };
         Ok(PullRequest {
             opaque: cmd.opaque,
@@ -173,27 +173,66 @@ impl Session {
         })
     }
 
-    /// The subscription that the request brings along; the last one is kept, as it seldom changes.
-    fn subscription_of_request(
-        &mut self,
+    /// The filter that the group's heartbeats have brought.
+    fn filter_of_group(
+        &self,
+        group: &GroupView,
         header: &PullHeader<'_>,
-    ) -> Result<Option<Arc<SubscriptionData>>, PullRefusal> {
-        let is_tags = |kind: &str| kind.is_empty() || kind.eq_ignore_ascii_case(filter::TAG);
-        if !header.expression_type.is_none_or(is_tags) {
+    ) -> Result<Option<MessageFilter>, PullRefusal> {
+        let data = group
+            .subscription_for_pull(header.topic, header.sub_version)
+            .map_err(|denied| PullRefusal::Denied(denied, header.consumer_group.into()))?;
+        if !data.is_sql92() {
+            return Ok((!data.matches_all()).then_some(MessageFilter::Tags(data)));
+        }
+        if !self.shared.control.serves_sql92() {
             return Err(PullRefusal::Sql92);
         }
+        let filter = self.shared.control.filters().get(header.topic, header.consumer_group);
+        let filter = filter.ok_or(PullRefusal::NoFilter)?;
+        if filter.version < header.sub_version {
+            return Err(PullRefusal::OldFilter);
+        }
+        Ok(Some(self.by_properties(filter.sql.clone())))
+    }
+
+    /// The filter that the request brings along; the last one is kept, as it seldom changes.
+    fn filter_of_request(
+        &mut self,
+        header: &PullHeader<'_>,
+    ) -> Result<Option<MessageFilter>, PullRefusal> {
         let expression = header.subscription.unwrap_or_default();
-        if expression.is_empty() || expression == filter::MATCH_ALL {
+        let is_tags = |kind: &str| kind.is_empty() || kind.eq_ignore_ascii_case(filter::TAG);
+        let is_tags = header.expression_type.is_none_or(is_tags);
+        if is_tags && matches!(expression, "" | filter::MATCH_ALL) {
             return Ok(None);
         }
-        if let Some(last) = self.last_subscription.as_ref().filter(|s| s.sub_string == expression) {
-            return Ok(Some(last.clone()));
+        if !is_tags && !self.shared.control.serves_sql92() {
+            return Err(PullRefusal::Sql92);
         }
-        let data = SubscriptionData::build(header.topic, expression)
-            .map_err(|e| PullRefusal::Expression(e.to_string()))?;
-        let data = Arc::new(data);
-        self.last_subscription = Some(data.clone());
-        Ok(Some(data))
+        let same = |last: &&BroughtFilter| {
+            *last.expression == *expression
+                && matches!(last.filter, MessageFilter::Tags(_)) == is_tags
+        };
+        if let Some(last) = self.last_filter.as_ref().filter(same) {
+            return Ok(Some(last.filter.clone()));
+        }
+        let filter = if is_tags {
+            let data = SubscriptionData::build(header.topic, expression)
+                .map_err(|e| PullRefusal::Expression(e.to_string()))?;
+            MessageFilter::Tags(Arc::new(data))
+        } else {
+            let sql =
+                Sql::compile(expression).map_err(|e| PullRefusal::Expression(e.to_string()))?;
+            self.by_properties(Arc::new(sql))
+        };
+        self.last_filter =
+            Some(BroughtFilter { expression: expression.into(), filter: filter.clone() });
+        Ok(Some(filter))
+    }
+
+    fn by_properties(&self, sql: Arc<Sql>) -> MessageFilter {
+        MessageFilter::Properties { sql, log: self.shared.log.clone() }
     }
 
     /// Reads from the views, if that needs no disk.
@@ -310,10 +349,7 @@ fn read_queue(
     let from = QueueOffset(request.offset);
     match &request.filter {
         None => pull(view, log, from, &limits, None),
-        Some(filter) => {
-            let wanted = |entry: &IndexEntry| filter.matches(entry.tags_code as i32);
-            pull(view, log, from, &limits, Some(&wanted))
-        }
+        Some(filter) => filter.pull(view, log, from, &limits),
     }
 }
 

@@ -1,19 +1,19 @@
 //! Pulls that found nothing and wait at their queue (long polling, wire.md 5.4).
 //!
 //! A plain list owned by one queue actor. A pull wakes when an entry at or behind its offset passes
-//! its tag filter, or when its time is over; both go back to the connection that asked, which reads
+//! its filter, or when its time is over; both go back to the connection that asked, which reads
 //! once more and answers. Bounded: a queue holds at most [`HELD_MAX`] pulls. However a list ends, with a
 //! panic of its actor for instance, its pulls go back.
 
 use std::sync::Arc;
 
-use gantry_codec::filter::SubscriptionData;
+use gantry_storage::IndexEntry;
 use tokio::time::Instant;
 
 use crate::{
     log::batch::ReplyTo,
     net::Deliver,
-    session::{PullRequest, SessionEvent},
+    session::{MessageFilter, PullRequest, SessionEvent},
 };
 
 /// Pulls that one queue holds; more are answered at once.
@@ -24,7 +24,7 @@ pub struct HeldPull {
     /// The request, to be read again when due.
     pub request: Box<PullRequest>,
     /// Its filter; `None` lets everything pass.
-    pub filter: Option<Arc<SubscriptionData>>,
+    pub filter: Option<MessageFilter>,
     /// When it is answered even if nothing came.
     pub deadline: Instant,
     /// Where it goes when due.
@@ -32,9 +32,9 @@ pub struct HeldPull {
 }
 
 impl HeldPull {
-    fn wants(&self, offset: u64, tags_code: i64) -> bool {
+    fn wants(&self, offset: u64, entry: &IndexEntry) -> bool {
         offset >= self.request.offset
-            && self.filter.as_ref().is_none_or(|f| f.matches(tags_code as i32))
+            && self.filter.as_ref().is_none_or(|filter| filter.wants(entry))
     }
 
     /// Sends the pull back to its connection.
@@ -65,9 +65,9 @@ impl HeldPulls {
         if self.0.len() >= HELD_MAX { pull.fire() } else { self.0.push(pull) }
     }
 
-    /// Fires every pull that wants one of the new entries, given as (offset, tags code).
-    pub fn arrived(&mut self, entries: impl Iterator<Item = (u64, i64)> + Clone) {
-        self.fire_where(|pull| entries.clone().any(|(offset, code)| pull.wants(offset, code)));
+    /// Fires every pull that wants one of the new entries, each with its offset.
+    pub fn arrived<'a>(&mut self, entries: impl Iterator<Item = (u64, &'a IndexEntry)> + Clone) {
+        self.fire_where(|pull| entries.clone().any(|(offset, entry)| pull.wants(offset, entry)));
     }
 
     /// Fires every pull whose time is over; the time of the next one.

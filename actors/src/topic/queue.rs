@@ -165,7 +165,7 @@ impl Queue {
         }
         self.slot.advanced();
         if !self.held.is_empty() {
-            self.held.arrived((first.0..).zip(fresh.iter().map(|e| e.tags_code)));
+            self.held.arrived((first.0..).zip(fresh));
         }
     }
 

@@ -10,6 +10,7 @@
 mod client;
 mod config;
 mod diagnosis;
+mod filters;
 mod message_queue;
 mod pop;
 mod register;
@@ -22,6 +23,7 @@ pub use crate::filter::SubscriptionData;
 pub use client::*;
 pub use config::*;
 pub use diagnosis::*;
+pub use filters::*;
 pub use message_queue::*;
 pub use pop::*;
 pub use register::*;

@@ -4,9 +4,10 @@ use std::{cell::Cell, rc::Rc};
 
 use gantry_codec::{
     Command, Header,
-    body::{CheckClientBody, ConsumerData, ConsumerListBody, HeartbeatData},
-    filter::TAG,
+    body::{CheckClientBody, ConsumerData, ConsumerListBody, HeartbeatData, SubscriptionData},
+    filter::{SQL92, TAG},
     requests::group::{ConsumerGroupHeader, UnregisterClientHeader},
+    sql::Sql,
 };
 use slog::warn;
 
@@ -17,6 +18,7 @@ use crate::{
     group::{
         client::Client,
         facts::RetryTopic,
+        filters::RegisterFilters,
         group::{Heartbeat, Leave},
         producers::{ProducerBeat, ProducerLeave},
         roster::Beat,
@@ -97,10 +99,10 @@ impl Control {
         if matches!(subscription.expression_type.as_str(), "" | TAG) {
             return Ok(success(cmd));
         }
-        let Some(check) = self.0.config.check_expression else {
+        if !self.0.config.sql92 || subscription.expression_type != SQL92 {
             return Err(ControlRefusal::ExpressionType(subscription.expression_type));
-        };
-        check(&subscription.sub_string).map_err(ControlRefusal::Expression)?;
+        }
+        Sql::compile(&subscription.sub_string)?;
         Ok(success(cmd))
     }
 
@@ -118,6 +120,7 @@ impl Control {
             // A group that may not be made is passed over without a word, as Java does.
             let Ok(view) = self.opened(&consumer.group_name).await? else { continue };
             self.ensure_retry_topic(&view, &consumer, keeps_subscriptions).await;
+            let filters = self.new_filters(&view, &consumer);
             let beat = Beat {
                 client: client.clone(),
                 consume_type: consumer.consume_type,
@@ -133,6 +136,9 @@ impl Control {
             if let Some(actor) = view.actor() {
                 send_subscriptions |= actor.send(Heartbeat(beat)).await?;
             }
+            if let Some(filters) = filters {
+                self.0.filters.send(filters).await?;
+            }
         }
         if !data.producer_data_set.is_empty() && !gone.get() {
             let groups = data.producer_data_set.into_iter().map(|data| data.group_name.into());
@@ -142,6 +148,17 @@ impl Control {
         Ok(success(cmd)
             .with_ext(SUPPORTS_V2, true)
             .with_ext(SEND_SUBSCRIPTIONS, send_subscriptions))
+    }
+
+    /// The SQL92 filters that a heartbeat brings and the table lacks.
+    fn new_filters(&self, view: &GroupView, consumer: &ConsumerData) -> Option<RegisterFilters> {
+        let is_new = |data: &&SubscriptionData| {
+            data.is_sql92() && !self.0.filter_directory.has(&view.name, data)
+        };
+        let subscriptions: Vec<_> =
+            consumer.subscription_data_set.iter().filter(is_new).cloned().collect();
+        let group = view.name.clone();
+        (!subscriptions.is_empty()).then_some(RegisterFilters { group, subscriptions })
     }
 
     /// A group consumes from its retry topic too. Should it fail to be made, consuming the other topics
@@ -402,12 +419,14 @@ mod tests {
             assert!(off.remark.unwrap().ends_with("filter message by SQL92"));
 
             let mut on = settings();
-            on.control.check_expression =
-                Some(|text| if text.contains('>') { Ok(()) } else { Err("no operator".into()) });
+            on.control.sql92 = true;
             let bench = Bench::with(on).await;
             let mut peer = bench.connect(1);
             assert_eq!(peer.ask(check("SQL92", "a > 1")).await.code, 0);
-            assert_eq!(peer.ask(check("SQL92", "nonsense")).await.code, 23);
+            let refused = peer.ask(check("SQL92", "a >")).await;
+            assert_eq!(refused.code, 23);
+            let remark = refused.remark.unwrap();
+            assert!(remark.starts_with("Invalid MessageSelector. the end at 3"), "{remark}");
         });
     }
 

@@ -45,6 +45,8 @@ use tokio::sync::Mutex;
 use super::{
     diagnosis::Watch,
     facts::{QueueFacts, RetryTopics},
+    filter_table::FilterDirectory,
+    filters::Filters,
     group::Leave,
     groups::{Groups, OpenError, OpenGroup},
     offset_table::OffsetView,
@@ -72,13 +74,9 @@ pub struct ControlConfig {
     /// An administrator's reset of offsets is kept here and told to the next pull
     /// (`useServerSideResetOffset`), instead of sent to the clients.
     pub server_side_reset: bool,
-    /// Checks an expression of a language other than tags; None: such filters are not served
-    /// (`enablePropertyFilter`).
-    pub check_expression: Option<CheckExpression>,
+    /// Whether consumers may filter by SQL92 (`enablePropertyFilter`).
+    pub sql92: bool,
 }
-
-/// Says why an expression cannot be used, if it cannot.
-pub type CheckExpression = fn(&str) -> Result<(), String>;
 
 /// What all sessions share; see the module's text. Clones are the same.
 #[derive(Clone)]
@@ -102,6 +100,10 @@ pub struct ControlParts {
     pub offsets: Ref<Offsets>,
     /// Who watches over the consumption.
     pub watch: Ref<Watch>,
+    /// Published SQL92 filters.
+    pub filter_directory: FilterDirectory,
+    /// The filters' actor.
+    pub filters: Ref<Filters>,
     /// What topics and queues are like.
     pub facts: Arc<dyn QueueFacts>,
     /// Makes retry topics.
@@ -159,6 +161,16 @@ impl Control {
     /// The committed offsets, for those who are not the client that commits them.
     pub fn offsets(&self) -> &OffsetView {
         &self.0.offset_view
+    }
+
+    /// Whether consumers may filter by SQL92.
+    pub fn serves_sql92(&self) -> bool {
+        self.0.config.sql92
+    }
+
+    /// The SQL92 filters of groups, for those who read messages for them.
+    pub fn filters(&self) -> &FilterDirectory {
+        &self.0.filter_directory
     }
 
     /// A topic has been deleted, and with it all offsets in it.

@@ -2,7 +2,7 @@
 //! them; the codes are chosen in [`crate::error_to_wire`].
 
 use actix::MailboxError;
-use gantry_codec::HeaderError;
+use gantry_codec::{HeaderError, sql::SqlError};
 use thiserror::Error;
 
 use crate::group::groups::{NotSaved, PutGroupsError};
@@ -81,9 +81,9 @@ pub enum ControlRefusal {
     /// Filters of this language are not served.
     #[error("The broker does not support consumer to filter message by {0}")]
     ExpressionType(String),
-    /// The filter cannot be read.
-    #[error("{0}")]
-    Expression(String),
+    /// The filter cannot be read; begins as in Java.
+    #[error("Invalid MessageSelector. {0}")]
+    Expression(#[from] SqlError),
     /// A group's configuration was not taken or not saved.
     #[error(transparent)]
     Config(#[from] PutGroupsError),

@@ -1,0 +1,140 @@
+//! The actor that keeps the SQL92 filters of consumer groups.
+//!
+//! Heartbeats that bring a filter which is not published yet send it [`RegisterFilters`] and wait for
+//! the answer, so that a pull that follows finds the filter. Every ten seconds it looks which groups
+//! have gone and saves `consumerFilter.json` if something has changed, and once more in its orderly stop.
+//! It writes on its own thread, so it has to be placed where waiting for a disk is allowed.
+//!
+//! Failure policy: restart from disk; what the file lacks comes again with the next heartbeats. A file
+//! that cannot be read stops the start; one that cannot be written is logged once, makes the actor
+//! degraded and is tried again.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Message;
+use gantry_codec::body::SubscriptionData;
+use gantry_storage::Clock;
+use gantry_supervisor::{ContextExt, Ctx, Health, Logic, Receive, Reply};
+use slog::{Logger, error, info, warn};
+
+use super::{
+    config_file::ConfigFile,
+    filter_table::{FilterDirectory, FilterTable, Registered},
+    view::GroupDirectory,
+};
+
+/// How often groups are looked for and the file is saved, as in Java.
+const SWEEP_PERIOD: Duration = Duration::from_secs(10);
+
+/// These subscriptions of a group have SQL92 filters.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct RegisterFilters {
+    /// The group.
+    pub group: Arc<str>,
+    /// The subscriptions.
+    pub subscriptions: Vec<SubscriptionData>,
+}
+
+/// See the module's text.
+pub struct Filters {
+    table: FilterTable,
+    groups: GroupDirectory,
+    unsaved: bool,
+    failing: Option<String>,
+    file: ConfigFile,
+    clock: Arc<dyn Clock>,
+    log: Logger,
+}
+
+impl Filters {
+    /// The actor over what `file` has; publishes it in `directory`.
+    pub fn open(
+        file: ConfigFile,
+        directory: FilterDirectory,
+        groups: GroupDirectory,
+        clock: Arc<dyn Clock>,
+        log: Logger,
+    ) -> Result<Self, String> {
+        let content = file.load()?.unwrap_or_default();
+        let table = FilterTable::new(content, directory, clock.now_ms(), |data, error| {
+            warn!(log, "stored filter cannot be read"; "group" => &data.consumer_group,
+                "topic" => &data.topic, "expression" => &data.expression, "error" => %error);
+        });
+        Ok(Self { table, groups, unsaved: false, failing: None, file, clock, log })
+    }
+
+    fn sweep(&mut self) {
+        let groups = &self.groups;
+        let subscribes = |group: &str, topic: &str| {
+            groups.get(group).is_some_and(|view| {
+                let membership = view.membership();
+                membership.is_online() && membership.subscription(topic).is_some()
+            })
+        };
+        self.unsaved |= self.table.sweep(subscribes, self.clock.now_ms());
+        self.save();
+    }
+
+    fn save(&mut self) {
+        if !self.unsaved {
+            return;
+        }
+        match self.file.save(&self.table.file()) {
+            Ok(()) => {
+                self.unsaved = false;
+                if self.failing.take().is_some() {
+                    info!(self.log, "filters can be saved again");
+                }
+            }
+            Err(reason) => {
+                if self.failing.as_ref() != Some(&reason) {
+                    error!(self.log, "filters cannot be saved"; "reason" => &reason);
+                }
+                self.failing = Some(reason);
+            }
+        }
+    }
+}
+
+impl Logic for Filters {
+    const NAME: &'static str = "filters";
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        ctx.every(SWEEP_PERIOD, |me, _| me.sweep());
+    }
+
+    fn stopping(&mut self, _: &mut Ctx<Self>) {
+        self.save();
+    }
+
+    fn health(&self) -> Health {
+        match &self.failing {
+            Some(reason) => Health::Degraded(format!("filters cannot be saved: {reason}")),
+            None => Health::Up,
+        }
+    }
+}
+
+impl Receive<RegisterFilters> for Filters {
+    fn receive(&mut self, order: RegisterFilters, _: &mut Ctx<Self>) -> Reply<()> {
+        let now_ms = self.clock.now_ms();
+        for data in &order.subscriptions {
+            match self.table.register(&order.group, data, now_ms) {
+                Registered::Known => {}
+                Registered::Taken => {
+                    self.unsaved = true;
+                    info!(self.log, "filter registered"; "group" => &*order.group,
+                        "topic" => &data.topic, "expression" => &data.sub_string);
+                }
+                Registered::Refused(error) => {
+                    self.unsaved = true;
+                    warn!(self.log, "filter cannot be read"; "group" => &*order.group,
+                        "topic" => &data.topic, "expression" => &data.sub_string,
+                        "error" => %error);
+                }
+            }
+        }
+        Reply::Now(())
+    }
+}
