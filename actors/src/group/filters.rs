@@ -138,3 +138,71 @@ impl Receive<RegisterFilters> for Filters {
         Reply::Now(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gantry_codec::{Command, request_code as rq};
+    use serde_json::json;
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, with_body},
+        testing::{pass, run, settle},
+    };
+
+    /// The sweep is over.
+    const SWEPT: Duration = SWEEP_PERIOD.saturating_add(Duration::from_millis(100));
+
+    fn beat(expression: &str, version: i64) -> Command {
+        let data = json!({"topic": "t", "subString": expression, "expressionType": "SQL92",
+            "subVersion": version});
+        let consumer = json!({"groupName": "g", "subscriptionDataSet": [data]});
+        with_body(rq::HEART_BEAT, &json!({"clientID": "one", "consumerDataSet": [consumer]}))
+    }
+
+    #[test]
+    fn a_filter_is_there_when_its_heartbeat_is_answered() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            peer.ask(beat("a > 1", 5)).await;
+            let filter = bench.control.filters().get("t", "g").unwrap();
+            assert!(filter.version == 5 && filter.sql.matches("a\u{1}2\u{2}"));
+            peer.ask(beat("a >", 6)).await;
+            assert!(bench.control.filters().get("t", "g").is_none(), "it cannot be read");
+        });
+    }
+
+    #[test]
+    fn filters_survive_a_restart_and_live_again_with_the_next_heartbeat() {
+        run(async {
+            let bench = Bench::new().await;
+            bench.connect(1).ask(beat("a > 1", 5)).await;
+            let bench = bench.restart().await;
+            let filter = || bench.control.filters().get("t", "g").unwrap();
+            assert!(filter().version == 5 && !filter().is_alive);
+            bench.connect(1).ask(beat("a > 1", 5)).await;
+            assert!(filter().is_alive);
+        });
+    }
+
+    #[test]
+    fn a_filter_dies_with_its_group() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            peer.ask(beat("a > 1", 5)).await;
+            pass(SWEPT).await;
+            let stored = || {
+                bench.json("consumerFilter.json")["filterDataByTopic"]["t"]["groupFilterData"]["g"]
+                    .clone()
+            };
+            assert_eq!(stored()["dead"], false);
+            peer.close();
+            settle().await;
+            pass(SWEPT).await;
+            assert_eq!(stored()["dead"], true);
+            assert_eq!(stored()["expression"], "a > 1");
+        });
+    }
+}
