@@ -5,7 +5,7 @@
 //! have gone and saves `consumerFilter.json` if something has changed, and once more in its orderly stop.
 //! It writes on its own thread, so it has to be placed where waiting for a disk is allowed.
 //!
-//! Failure policy: restart from disk; what the file lacks comes again with the next heartbeats. A file
+//! Failure policy: restart from disk and from what the groups that are there subscribe. A file
 //! that cannot be read stops the start; one that cannot be written is logged once, makes the actor
 //! degraded and is tried again.
 
@@ -61,7 +61,37 @@ impl Filters {
             warn!(log, "stored filter cannot be read"; "group" => &data.consumer_group,
                 "topic" => &data.topic, "expression" => &data.expression, "error" => %error);
         });
-        Ok(Self { table, groups, unsaved: false, failing: None, file, clock, log })
+        let mut me = Self { table, groups, unsaved: false, failing: None, file, clock, log };
+        me.gather();
+        Ok(me)
+    }
+
+    /// Takes the filters of the groups that are there: a predecessor may have died before it saved
+    /// them, and clients do not say twice what they subscribe.
+    fn gather(&mut self) {
+        for view in self.groups.all().values() {
+            let membership = view.membership();
+            let with_filters = membership.subscriptions.values().filter(|data| data.is_sql92());
+            for data in with_filters {
+                self.register(&view.name, data);
+            }
+        }
+    }
+
+    fn register(&mut self, group: &str, data: &SubscriptionData) {
+        match self.table.register(group, data, self.clock.now_ms()) {
+            Registered::Known => {}
+            Registered::Taken => {
+                self.unsaved = true;
+                info!(self.log, "filter registered"; "group" => group,
+                    "topic" => &data.topic, "expression" => &data.sub_string);
+            }
+            Registered::Refused(error) => {
+                self.unsaved = true;
+                warn!(self.log, "filter cannot be read"; "group" => group,
+                    "topic" => &data.topic, "expression" => &data.sub_string, "error" => %error);
+            }
+        }
     }
 
     fn sweep(&mut self) {
@@ -118,22 +148,8 @@ impl Logic for Filters {
 
 impl Receive<RegisterFilters> for Filters {
     fn receive(&mut self, order: RegisterFilters, _: &mut Ctx<Self>) -> Reply<()> {
-        let now_ms = self.clock.now_ms();
         for data in &order.subscriptions {
-            match self.table.register(&order.group, data, now_ms) {
-                Registered::Known => {}
-                Registered::Taken => {
-                    self.unsaved = true;
-                    info!(self.log, "filter registered"; "group" => &*order.group,
-                        "topic" => &data.topic, "expression" => &data.sub_string);
-                }
-                Registered::Refused(error) => {
-                    self.unsaved = true;
-                    warn!(self.log, "filter cannot be read"; "group" => &*order.group,
-                        "topic" => &data.topic, "expression" => &data.sub_string,
-                        "error" => %error);
-                }
-            }
+            self.register(&order.group, data);
         }
         Reply::Now(())
     }
@@ -141,13 +157,17 @@ impl Receive<RegisterFilters> for Filters {
 
 #[cfg(test)]
 mod tests {
-    use gantry_codec::{Command, request_code as rq};
+    use gantry_codec::{Command, filter::SQL92, request_code as rq};
+    use gantry_storage::{ManualClock, MemDisk};
     use serde_json::json;
+    use slog::{Discard, o};
 
     use super::*;
     use crate::group::{
         bench::{Bench, with_body},
-        testing::{pass, run, settle},
+        membership::Membership,
+        testing::{client, pass, run, settle},
+        view::{GroupSlot, GroupView},
     };
 
     /// The sweep is over.
@@ -184,6 +204,30 @@ mod tests {
             bench.connect(1).ask(beat("a > 1", 5)).await;
             assert!(filter().is_alive);
         });
+    }
+
+    #[test]
+    fn a_successor_has_what_its_predecessor_had_not_saved() {
+        let data = SubscriptionData {
+            topic: "t".into(),
+            sub_string: "a > 1".into(),
+            expression_type: SQL92.into(),
+            ..SubscriptionData::default()
+        };
+        let slot = GroupSlot::default();
+        slot.membership.store(Arc::new(Membership {
+            members: vec![client(1, "one")],
+            subscriptions: [("t".into(), Arc::new(data))].into_iter().collect(),
+            ..Membership::default()
+        }));
+        let view = Arc::new(GroupView::new("g".into(), Arc::default(), Arc::new(slot)));
+        let groups = GroupDirectory::default();
+        groups.store([("g".into(), view)].into_iter().collect());
+        let file = ConfigFile::new("consumerFilter.json".into(), Arc::new(MemDisk::new()));
+        let directory = FilterDirectory::default();
+        let (clock, log) = (Arc::new(ManualClock::new(1_000)), Logger::root(Discard, o!()));
+        Filters::open(file, directory.clone(), groups, clock, log).unwrap();
+        assert!(directory.get("t", "g").is_some_and(|filter| filter.is_alive));
     }
 
     #[test]
