@@ -48,9 +48,14 @@ pub struct Rig {
 
 /// Runs a test against a broker of its own, and stops that in order.
 pub fn with_broker(test: impl AsyncFnOnce(&Rig)) {
+    with_broker_of(&[], test);
+}
+
+/// The same with settings `key=value`.
+pub fn with_broker_of(settings: &[&str], test: impl AsyncFnOnce(&Rig)) {
     gantry_supervisor::quiet_panics();
     actix::System::new().block_on(async {
-        let rig = Rig::start().await;
+        let rig = Rig::start(settings).await;
         test(&rig).await;
         rig.client.close();
         timeout(PATIENCE, rig.broker.stop()).await.expect("it stops");
@@ -59,7 +64,7 @@ pub fn with_broker(test: impl AsyncFnOnce(&Rig)) {
 }
 
 impl Rig {
-    async fn start() -> Self {
+    async fn start(settings: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let lines = Lines::default();
         let drain = Mutex::new(slog_json::Json::default(lines.clone())).map(slog::Fuse);
@@ -78,7 +83,7 @@ impl Rig {
             memory_bytes: 1 << 30,
         };
         let root = Tree::root("gantry", placement, log.clone(), 1);
-        let config = config(&dir, &namesrv_addr);
+        let config = config(&dir, &namesrv_addr, settings);
         let broker = Broker::start(&config, seams, &root, log).await.unwrap();
         let client = Client::new(ClientConfig::with_namesrv(&namesrv_addr));
         create_topic(&client, &broker.addr.to_string(), TOPIC, QUEUES).await;
@@ -202,10 +207,10 @@ async fn namesrv(dir: &TempDir, placement: &Placement, log: &Logger) -> NamesrvR
     registry::start(config, seams, log.clone()).await.unwrap()
 }
 
-fn config(dir: &TempDir, namesrv: &str) -> BrokerConfig {
-    let settings = ["listenPort=0", "bindAddress=127.0.0.1", "brokerIP1=127.0.0.1"];
+fn config(dir: &TempDir, namesrv: &str, settings: &[&str]) -> BrokerConfig {
+    let own = ["listenPort=0", "bindAddress=127.0.0.1", "brokerIP1=127.0.0.1"];
     let sources = Sources {
-        set: settings.map(str::to_owned).to_vec(),
+        set: own.iter().chain(settings).map(|setting| setting.to_string()).collect(),
         namesrv_addr: Some(namesrv.to_owned()),
         ..Sources::default()
     };

@@ -306,9 +306,8 @@ mod tests {
                 "expression":"a > 1","expressionType":"SQL92","topic":"t"},
             "broken":{"bornTime":1,"deadTime":2,"expression":"a >"}},"topic":"t"}}}"#;
         let file: ConsumerFilterTable = fastjson::from_slice(text).unwrap();
-        let directory = FilterDirectory::default();
         let mut broken = Vec::new();
-        let mut table = FilterTable::new(file, directory.clone(), 50_000, |data, _| {
+        let mut table = FilterTable::new(file, FilterDirectory::default(), 50_000, |data, _| {
             broken.push(data.expression.clone());
         });
         assert_eq!(broken, ["a >"]);

@@ -5,7 +5,7 @@
 //! have gone and saves `consumerFilter.json` if something has changed, and once more in its orderly stop.
 //! It writes on its own thread, so it has to be placed where waiting for a disk is allowed.
 //!
-//! Failure policy: restart from disk; what the file lacks comes again with the next heartbeats. A file
+//! Failure policy: restart from disk and from what the groups that are there subscribe. A file
 //! that cannot be read stops the start; one that cannot be written is logged once, makes the actor
 //! degraded and is tried again.
 
@@ -61,7 +61,37 @@ impl Filters {
             warn!(log, "stored filter cannot be read"; "group" => &data.consumer_group,
                 "topic" => &data.topic, "expression" => &data.expression, "error" => %error);
         });
-        Ok(Self { table, groups, unsaved: false, failing: None, file, clock, log })
+        let mut me = Self { table, groups, unsaved: false, failing: None, file, clock, log };
+        me.gather();
+        Ok(me)
+    }
+
+    /// Takes the filters of the groups that are there: a predecessor may have died before it saved
+    /// them, and clients do not say twice what they subscribe.
+    fn gather(&mut self) {
+        for view in self.groups.all().values() {
+            let membership = view.membership();
+            let with_filters = membership.subscriptions.values().filter(|data| data.is_sql92());
+            for data in with_filters {
+                self.register(&view.name, data);
+            }
+        }
+    }
+
+    fn register(&mut self, group: &str, data: &SubscriptionData) {
+        match self.table.register(group, data, self.clock.now_ms()) {
+            Registered::Known => {}
+            Registered::Taken => {
+                self.unsaved = true;
+                info!(self.log, "filter registered"; "group" => group,
+                    "topic" => &data.topic, "expression" => &data.sub_string);
+            }
+            Registered::Refused(error) => {
+                self.unsaved = true;
+                warn!(self.log, "filter cannot be read"; "group" => group,
+                    "topic" => &data.topic, "expression" => &data.sub_string, "error" => %error);
+            }
+        }
     }
 
     fn sweep(&mut self) {
@@ -118,23 +148,105 @@ impl Logic for Filters {
 
 impl Receive<RegisterFilters> for Filters {
     fn receive(&mut self, order: RegisterFilters, _: &mut Ctx<Self>) -> Reply<()> {
-        let now_ms = self.clock.now_ms();
         for data in &order.subscriptions {
-            match self.table.register(&order.group, data, now_ms) {
-                Registered::Known => {}
-                Registered::Taken => {
-                    self.unsaved = true;
-                    info!(self.log, "filter registered"; "group" => &*order.group,
-                        "topic" => &data.topic, "expression" => &data.sub_string);
-                }
-                Registered::Refused(error) => {
-                    self.unsaved = true;
-                    warn!(self.log, "filter cannot be read"; "group" => &*order.group,
-                        "topic" => &data.topic, "expression" => &data.sub_string,
-                        "error" => %error);
-                }
-            }
+            self.register(&order.group, data);
         }
         Reply::Now(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_codec::{Command, filter::SQL92, request_code as rq};
+    use gantry_storage::{ManualClock, MemDisk};
+    use serde_json::json;
+    use slog::{Discard, o};
+
+    use super::*;
+    use crate::group::{
+        bench::{Bench, with_body},
+        membership::Membership,
+        testing::{client, pass, run, settle},
+        view::{GroupSlot, GroupView},
+    };
+
+    /// The sweep is over.
+    const SWEPT: Duration = SWEEP_PERIOD.saturating_add(Duration::from_millis(100));
+
+    fn beat(expression: &str, version: i64) -> Command {
+        let data = json!({"topic": "t", "subString": expression, "expressionType": "SQL92",
+            "subVersion": version});
+        let consumer = json!({"groupName": "g", "subscriptionDataSet": [data]});
+        with_body(rq::HEART_BEAT, &json!({"clientID": "one", "consumerDataSet": [consumer]}))
+    }
+
+    #[test]
+    fn a_filter_is_there_when_its_heartbeat_is_answered() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            peer.ask(beat("a > 1", 5)).await;
+            let filter = bench.control.filters().get("t", "g").unwrap();
+            assert!(filter.version == 5 && filter.sql.matches("a\u{1}2\u{2}"));
+            peer.ask(beat("a >", 6)).await;
+            assert!(bench.control.filters().get("t", "g").is_none(), "it cannot be read");
+        });
+    }
+
+    #[test]
+    fn filters_survive_a_restart_and_live_again_with_the_next_heartbeat() {
+        run(async {
+            let bench = Bench::new().await;
+            bench.connect(1).ask(beat("a > 1", 5)).await;
+            let bench = bench.restart().await;
+            let filter = || bench.control.filters().get("t", "g").unwrap();
+            assert!(filter().version == 5 && !filter().is_alive);
+            bench.connect(1).ask(beat("a > 1", 5)).await;
+            assert!(filter().is_alive);
+        });
+    }
+
+    #[test]
+    fn a_successor_has_what_its_predecessor_had_not_saved() {
+        let data = SubscriptionData {
+            topic: "t".into(),
+            sub_string: "a > 1".into(),
+            expression_type: SQL92.into(),
+            ..SubscriptionData::default()
+        };
+        let slot = GroupSlot::default();
+        slot.membership.store(Arc::new(Membership {
+            members: vec![client(1, "one")],
+            subscriptions: [("t".into(), Arc::new(data))].into_iter().collect(),
+            ..Membership::default()
+        }));
+        let view = Arc::new(GroupView::new("g".into(), Arc::default(), Arc::new(slot)));
+        let groups = GroupDirectory::default();
+        groups.store([("g".into(), view)].into_iter().collect());
+        let file = ConfigFile::new("consumerFilter.json".into(), Arc::new(MemDisk::new()));
+        let directory = FilterDirectory::default();
+        let (clock, log) = (Arc::new(ManualClock::new(1_000)), Logger::root(Discard, o!()));
+        Filters::open(file, directory.clone(), groups, clock, log).unwrap();
+        assert!(directory.get("t", "g").is_some_and(|filter| filter.is_alive));
+    }
+
+    #[test]
+    fn a_filter_dies_with_its_group() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            peer.ask(beat("a > 1", 5)).await;
+            pass(SWEPT).await;
+            let stored = || {
+                bench.json("consumerFilter.json")["filterDataByTopic"]["t"]["groupFilterData"]["g"]
+                    .clone()
+            };
+            assert_eq!(stored()["dead"], false);
+            peer.close();
+            settle().await;
+            pass(SWEPT).await;
+            assert_eq!(stored()["dead"], true);
+            assert_eq!(stored()["expression"], "a > 1");
+        });
     }
 }
