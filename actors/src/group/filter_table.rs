@@ -147,7 +147,7 @@ impl FilterTable {
             for (group, data) in &filters.group_filter_data {
                 if !data.is_dead() && !subscribes(group, topic) {
                     died.push((topic.clone(), group.clone()));
-                } else if data.is_dead() && now_ms - data.dead_time >= KEPT_DEAD_MS {
+                } else if data.is_dead() && now_ms.saturating_sub(data.dead_time) >= KEPT_DEAD_MS {
                     dropped.push((topic.clone(), group.clone()));
                 }
             }
