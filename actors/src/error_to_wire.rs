@@ -3,6 +3,8 @@
 //! Codes and texts are Java's where its tools and users know them (wire.md 1.7, 2.1, 2.3, 2.4); where
 //! 4.x and 5.x differ, 5.x. Every remark says what was wrong and names it.
 
+pub mod pop;
+
 use std::{fmt::Display, sync::Arc};
 
 use bytes::BytesMut;
@@ -135,6 +137,16 @@ pub fn bad_header(cmd: &Command, error: &HeaderError) -> Command {
 /// The actor that had to answer died with the request.
 pub fn lost(cmd: &Command) -> Command {
     refuse(cmd, rs::SYSTEM_ERROR, "the request was lost by an internal failure, try again")
+}
+
+/// A queue that does not exist.
+pub fn no_queue(cmd: &Command, topic: &str, queue_id: i32) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("the topic[{topic}] has no queue {queue_id}"))
+}
+
+/// An answer that cannot be put into JSON.
+pub fn unwritable(cmd: &Command, error: &impl Display) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("the answer cannot be written: {error}"))
 }
 
 /// The topic does not exist.
@@ -390,6 +402,7 @@ pub fn refused_control(cmd: &Command, refusal: &ControlRefusal) -> Command {
         | ControlRefusal::NobodyOnline(_)
         | ControlRefusal::ClientTooOld(_)
         | ControlRefusal::ClientOffline(_)
+        | ControlRefusal::NoMessage(_)
         | ControlRefusal::NoProducer(_)
         | ControlRefusal::GroupWithoutOffset(_)
         | ControlRefusal::OffsetRange { .. }

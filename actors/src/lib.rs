@@ -12,7 +12,8 @@
 //! | pulls that waited are answered | [`topic::held_pulls`], `session/pull.rs` |
 //! | replies leave with one write | [`net::outbox`] |
 //!
-//! Beside it: [`group`] (consumers, producers, offsets), [`schedule`] (delayed messages),
+//! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`schedule`] (delayed
+//! messages),
 //! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
@@ -26,8 +27,10 @@ pub mod error_to_wire;
 pub mod group;
 pub mod log;
 pub mod net;
+pub mod pop;
 pub mod registrar;
 pub mod registry;
 pub mod schedule;
 pub mod session;
 pub mod topic;
+pub mod traffic;

@@ -58,7 +58,7 @@ impl TopicSpec {
 /// Calls for administration; see the module's text.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    remoting: Arc<Remoting>,
+    pub(crate) remoting: Arc<Remoting>,
 }
 
 impl Admin {
@@ -220,7 +220,7 @@ impl Admin {
         self.tell(broker, Command::request(code).with_body(to_json(lock))).await
     }
 
-    async fn tell(&self, server: &str, request: Command) -> Result<(), CallError> {
+    pub(crate) async fn tell(&self, server: &str, request: Command) -> Result<(), CallError> {
         self.remoting.call(server, request).await.map(|_| ())
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use gantry_codec::body::{ConsumerData, MessageQueue};
 use gantry_codec::requests::pull::{PullResponse, pull_flag};
+use gantry_codec::requests::send::ConsumerSendMsgBackHeader;
 use gantry_codec::{Command, Header, PullHeader, request_code, response_code};
 
 use crate::client::{Client, QueueError};
@@ -206,6 +207,34 @@ impl PullConsumer {
 
     fn replicas(&self) -> MutexGuard<'_, HashMap<String, i64>> {
         self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Client {
+    /// Gives a message of `queue` back to its broker, which delivers it to the group again by way of
+    /// its retry topic, later with each try; after `tries_max` tries (None: as the group is configured) it
+    /// goes to the dead letters.
+    ///
+    /// # Errors
+    /// The broker could not be found or reached, did not answer, or refused.
+    pub async fn send_back(
+        &self,
+        group: &str,
+        queue: &MessageQueue,
+        message: &MessageExt,
+        tries_max: Option<i32>,
+    ) -> Result<(), QueueError> {
+        let header = ConsumerSendMsgBackHeader {
+            offset: message.physical_offset,
+            group: group.to_owned(),
+            delay_level: 0,
+            origin_msg_id: Some(message.offset_message_id().to_string()),
+            origin_topic: Some(message.topic.to_string()),
+            unit_mode: false,
+            max_reconsume_times: tries_max,
+        };
+        let code = request_code::CONSUMER_SEND_MSG_BACK;
+        self.call_master(queue, Command::request(code).with_header(&header)).await.map(|_| ())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A client of the remoting protocol: producers, pull consumers and administration, for gantry and for
+//! A client of the remoting protocol: producers, consumers and administration, for gantry and for
 //! every other broker that speaks it.
 //!
 //! ```no_run
@@ -21,7 +21,8 @@
 //! | `connections`, `remoting` | connections by address; calls with time limit and judged answer |
 //! | `route` | where a topic's queues are, cached |
 //! | `client`, `heartbeat` | what producers and consumers share; what brokers are told of them |
-//! | `producer`, `consumer`, `offsets`, `admin` | the operations |
+//! | `producer`, `consumer`, `offsets`, `admin`, `group_admin` | the operations |
+//! | `push` | a member of a group: its share of the queues, pushed to a handler |
 //! | `message` | messages as sent and as stored |
 //! | [`burst`] | the hot path for load generators, beside all of the above |
 //!
@@ -41,10 +42,12 @@ mod connection;
 mod connections;
 mod consumer;
 mod error;
+mod group_admin;
 mod heartbeat;
 mod message;
 mod offsets;
 mod producer;
+mod push;
 mod remoting;
 mod route;
 mod transport;
@@ -57,8 +60,10 @@ pub use connection::{Connection, Inbound, NotSupported, Response};
 pub use consumer::{Filter, PullConsumer, PullRequest, PullResult, PullStatus};
 pub use error::{CallError, CloseReason, ConnectError, RequestError};
 pub use gantry_codec::body::MessageQueue;
+pub use group_admin::ClientOffsets;
 pub use message::{Message, MessageExt};
 pub use producer::{Producer, SendError, SendInFlight, SendReceipt, SendStatus, TransactionEnd};
+pub use push::{Handler, Handling, PushConfig, PushConsumer, Verdict};
 pub use remoting::Remoting;
 pub use route::{RouteCache, RouteError, TEMPLATE_TOPIC, TopicRoute};
 pub use transport::{BoxedStream, Connecting, Connector, Stream, TcpConnector};

@@ -8,8 +8,11 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use gantry_codec::message_id::OffsetMessageId;
-use gantry_codec::record::decode_head;
+use gantry_codec::record::{decode_head, sys_flag};
 use gantry_codec::{Record, RecordError, properties};
+
+/// Compressed or not, and how.
+const BODY_FLAGS: i32 = sys_flag::COMPRESSED | 0x700;
 
 /// A message to send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +23,9 @@ pub struct Message {
     pub body: Bytes,
     /// A number of the application's, stored and handed on.
     pub flag: i32,
+    /// Bits that say how the body is encoded, for a body that is handed on as it was stored
+    /// ([`MessageExt::body_flags`]); 0: as it is.
+    pub body_flags: i32,
     properties: Vec<(String, String)>,
 }
 
@@ -166,6 +172,11 @@ impl MessageExt {
     /// Whether the producer compressed the body; this client hands it on as it is.
     pub fn is_compressed(&self) -> bool {
         self.sys_flag & 1 != 0
+    }
+
+    /// Those bits of the system flag that say how the body is encoded.
+    pub fn body_flags(&self) -> i32 {
+        self.sys_flag & BODY_FLAGS
     }
 
     /// The id by which the broker finds this copy again.

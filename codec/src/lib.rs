@@ -17,6 +17,7 @@
 //! | [`request_code`], [`response_code`] | the numbers |
 //! | [`record`], [`properties`], [`batch`], [`message_id`] | messages: as stored, as sent in a batch, their ids |
 //! | [`filter`] | tag subscriptions |
+//! | [`pop`] | what a pop tells of its messages |
 //! | [`sql`], [`bloom`] | SQL92 expressions over properties; their place in the bit maps of Java brokers |
 //! | [`body`], [`fastjson`] | JSON bodies, and the dialect that Java peers write them in |
 //!
@@ -45,6 +46,7 @@ mod json_scan;
 mod json_text;
 pub mod language;
 pub mod message_id;
+pub mod pop;
 pub mod properties;
 pub mod record;
 pub mod reply;

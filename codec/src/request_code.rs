@@ -295,6 +295,12 @@ request_codes! {
     AUTH_GET_ACL = 3009,
     /// 5.3: all rules.
     AUTH_LIST_ACL = 3010,
+
+    // Of this broker alone. Far from the protocol's, and small enough for the two bytes of a binary header.
+    /// A group's progress queue by queue: exact, and with its filter; `body::GroupLag`.
+    GROUP_LAG = 31_001,
+    /// What is wrong with the consumption; `body::Diagnosis`.
+    DIAGNOSE = 31_002,
 }
 
 #[cfg(test)]

@@ -221,6 +221,12 @@ pub struct GroupConfig {
     /// Time without heartbeat after which a client is gone.
     #[serde(deserialize_with = "millis::<1, 86_400_000, _>")]
     pub channel_expired_timeout: Duration,
+    /// Time for which messages may wait without anybody pulling them.
+    #[serde(deserialize_with = "int::<1, 604_800, _, _>")]
+    pub stuck_queue_seconds: i64,
+    /// Time for which delivered messages may stay uncommitted.
+    #[serde(deserialize_with = "int::<1, 604_800, _, _>")]
+    pub missing_commit_seconds: i64,
 }
 
 /// What a pull gets.

@@ -60,7 +60,9 @@ pub use consume_queue::{
     ConsumeQueue, ConsumeQueueConfig, ConsumeQueueView, ExtConfig, IndexEntry, QueueError,
     QueueFlusher, trim_unopened,
 };
-pub use disk::{Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, Space, StoreLock};
+pub use disk::{
+    Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, Space, StoreLock, mappings_max,
+};
 pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
 pub use index::{
     AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,

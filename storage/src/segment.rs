@@ -69,7 +69,15 @@ impl Segment {
             let text = format!("file has {have} bytes, not {len}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let map = MmapOptions::new().len(len as usize).map_raw(file)?;
+        let map = MmapOptions::new().len(len as usize).map_raw(file).map_err(|error| {
+            // What the system says then, "cannot allocate memory", leads nobody to the cause.
+            match error.raw_os_error() {
+                Some(code) if code == rustix::io::Errno::NOMEM.raw_os_error() => io::Error::other(
+                    "the system maps no more files for this process; raise vm.max_map_count",
+                ),
+                _ => error,
+            }
+        })?;
         Ok(Self::new(start, Arc::new(Memory(map)), OnSync::File, readable))
     }
 

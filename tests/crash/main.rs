@@ -13,6 +13,7 @@ mod delayed;
 mod growth;
 mod keys;
 mod killed;
+mod popped;
 mod progress;
 mod stopped;
 

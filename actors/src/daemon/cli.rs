@@ -28,6 +28,8 @@ pub enum Command {
     Namesrv(DaemonArgs),
     /// Run a broker.
     Broker(BrokerArgs),
+    /// Ask a cluster, or have it do something: groups, offsets, dead letters, diagnosis.
+    Admin(gantry_admin::Args),
     /// Put load on any broker of this protocol and say what it cost.
     Bench(gantry_bench::Args),
     /// Look into a store directory, of gantry or of the Java broker, while no broker runs.

@@ -44,6 +44,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Standalone(args) => finish(run::standalone(&args)),
         Command::Namesrv(args) => finish(run::namesrv(&args)),
         Command::Broker(args) => finish(run::broker(&args)),
+        Command::Admin(args) => gantry_admin::run(&args),
         Command::Bench(args) => gantry_bench::run(args),
         Command::Store(args) => store_command::run(args),
     }

@@ -22,7 +22,8 @@ use tempfile::TempDir;
 
 use super::{
     control::{Control, ControlConfig, ControlSession},
-    facts::{QueueFacts, RetryTopic, RetryTopics},
+    diagnosis::{DiagnosisSettings, Limits},
+    facts::{Counted, QueueFacts, RetryTopic, RetryTopics},
     groups::GroupsConfig,
     start::{GroupSettings, Surroundings, start},
     testing::{Seen, watched_connection},
@@ -34,6 +35,7 @@ pub struct Bench {
     pub control: Control,
     pub topics: Arc<FakeTopics>,
     pub tree: Tree,
+    pub clock: Arc<ManualClock>,
     dir: TempDir,
     settings: GroupSettings,
 }
@@ -94,6 +96,21 @@ impl QueueFacts for FakeTopics {
         Some(offset * 10)
     }
 
+    /// The tags code of a message is its offset.
+    fn count(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        from: i64,
+        count_max: i64,
+        wanted: &dyn Fn(i64) -> bool,
+    ) -> Option<Counted> {
+        let (min, max, _) = self.get(topic, queue_id);
+        let seen: Vec<_> = (from.max(min)..max).take(count_max as usize).collect();
+        let wanted = seen.iter().filter(|offset| wanted(**offset)).count();
+        Some(Counted { wanted: wanted as i64, seen: seen.len() as i64 })
+    }
+
     fn search(&self, topic: &str, queue_id: i32, time_ms: i64) -> i64 {
         let (min, max, _) = self.get(topic, queue_id);
         (time_ms / 10).clamp(min, max)
@@ -129,6 +146,10 @@ pub fn settings() -> GroupSettings {
         },
         offsets_interval: Duration::from_secs(5),
         file_place: Place::Here,
+        diagnosis: DiagnosisSettings {
+            limits: Limits { stuck_ms: 120_000, commit_ms: 300_000 },
+            place: Place::Here,
+        },
     }
 }
 
@@ -146,17 +167,18 @@ impl Bench {
         let log = Logger::root(Discard, o!());
         let tree = Tree::root("broker", Placement::single(), log.clone(), 1);
         let topics = Arc::new(FakeTopics::default());
+        let clock = Arc::new(ManualClock::new(1_700_000_000_000));
         let around = Surroundings {
             tree: &tree,
             config_dir: dir.path(),
             disk: Arc::new(RealDisk),
-            clock: Arc::new(ManualClock::new(1_700_000_000_000)),
+            clock: clock.clone(),
             facts: topics.clone(),
             retry_topics: topics.clone(),
             log: &log,
         };
         let control = start(settings.clone(), around).await.unwrap();
-        Self { control, topics, tree, dir, settings }
+        Self { control, topics, tree, clock, dir, settings }
     }
 
     /// Stops in order and starts again on the same files.

@@ -17,7 +17,8 @@ use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
 use super::{
-    locks::QueueLocks,
+    diagnosis::Conflicts,
+    locks::{LockAnswer, QueueLocks},
     rebalancer::{MembersChanged, Rebalancer},
     roster::{Beat, Effect, Roster},
     view::GroupSlot,
@@ -65,6 +66,7 @@ pub struct Group {
     slot: Arc<GroupSlot>,
     roster: Roster,
     locks: QueueLocks,
+    conflicts: Conflicts,
     rebalancer: Ref<Rebalancer>,
     log: Logger,
 }
@@ -83,6 +85,7 @@ impl Group {
             slot,
             roster: Roster::new(membership, client_expiry, Instant::now()),
             locks,
+            conflicts: Conflicts::default(),
             rebalancer,
             log,
         }
@@ -100,6 +103,13 @@ impl Group {
         }
     }
 
+    /// A client has said what it subscribes, or is gone: publishes who differs now.
+    fn publish_conflicts(&self, is_news: bool) {
+        if is_news {
+            self.slot.conflicts.store(Arc::new(self.conflicts.find()));
+        }
+    }
+
     fn publish_locks(&self) {
         self.slot.locks.store(Arc::new(self.locks.clone()));
     }
@@ -111,6 +121,10 @@ impl Logic for Group {
 
 impl Receive<Heartbeat> for Group {
     fn receive(&mut self, Heartbeat(beat): Heartbeat, _: &mut Ctx<Self>) -> Reply<bool> {
+        if let Some(subscriptions) = &beat.subscriptions {
+            let is_news = self.conflicts.said(&beat.client, subscriptions);
+            self.publish_conflicts(is_news);
+        }
         let effect = self.roster.beat(beat, Instant::now());
         self.apply(effect);
         effect.send_subscriptions.into()
@@ -119,6 +133,8 @@ impl Receive<Heartbeat> for Group {
 
 impl Receive<Leave> for Group {
     fn receive(&mut self, Leave(connection): Leave, _: &mut Ctx<Self>) -> Reply<()> {
+        let was_known = self.conflicts.left(connection);
+        self.publish_conflicts(was_known);
         let effect = self.roster.leave(connection);
         self.apply(effect);
         Reply::Now(())
@@ -129,9 +145,16 @@ impl Receive<Lock> for Group {
     fn receive(&mut self, order: Lock, _: &mut Ctx<Self>) -> Reply<Vec<MessageQueue>> {
         let Lock { client_id, mut queues } = order;
         let (now, asked) = (Instant::now(), queues.len());
-        queues.retain(|queue| self.locks.lock(queue, &client_id, now));
+        let mut newly_refused = 0;
+        queues.retain(|queue| match self.locks.lock(queue, &client_id, now) {
+            LockAnswer::Granted => true,
+            LockAnswer::Refused { first } => {
+                newly_refused += usize::from(first);
+                false
+            }
+        });
         self.publish_locks();
-        if queues.len() < asked {
+        if newly_refused > 0 {
             info!(self.log, "queues are locked by other clients"; "client" => &*client_id,
                 "asked" => asked, "granted" => queues.len());
         }
@@ -141,10 +164,14 @@ impl Receive<Lock> for Group {
 
 impl Receive<Unlock> for Group {
     fn receive(&mut self, order: Unlock, _: &mut Ctx<Self>) -> Reply<()> {
+        let mut is_waited_for = false;
         for queue in &order.queues {
-            self.locks.unlock(queue, &order.client_id);
+            is_waited_for |= self.locks.unlock(queue, &order.client_id);
         }
         self.publish_locks();
+        if is_waited_for {
+            self.rebalancer.do_send(MembersChanged);
+        }
         Reply::Now(())
     }
 }
@@ -154,15 +181,20 @@ impl Receive<Expire> for Group {
         let now = Instant::now();
         let (late, effect) = self.roster.expire(now);
         for member in late {
+            let was_known = self.conflicts.left(member.connection.id());
+            self.publish_conflicts(was_known);
             warn!(self.log, "consumer expired"; "client" => &*member.id,
                 "remote" => %member.connection.remote());
             member.connection.close("no heartbeat");
         }
         self.apply(effect);
         let kept = self.locks.len();
-        self.locks.expire(now);
+        let is_waited_for = self.locks.expire(now);
         if self.locks.len() < kept {
             self.publish_locks();
+        }
+        if is_waited_for {
+            self.rebalancer.do_send(MembersChanged);
         }
         Reply::Now(())
     }

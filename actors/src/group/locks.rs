@@ -3,6 +3,10 @@
 //! A plain value. A lock is a lease: it lasts [`LEASE`] from the owner's last LOCK_BATCH_MQ and is free
 //! afterwards. Locks do not depend on membership: a client that loses its connection keeps its locks
 //! until they run out, as its messages may still be in work. The key is the queue as the client wrote it.
+//!
+//! Who was refused a lock is remembered as a wish for the queue: when the queue becomes free, the group is
+//! told to share out anew at once. Otherwise clients older than 5.x would leave it for up to 20 s, which
+//! is when they look by themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +19,23 @@ pub const LEASE: Duration = Duration::from_secs(60);
 
 /// See the module's text. Persistent: a copy to change and publish costs nothing.
 #[derive(Clone, Default)]
-pub struct QueueLocks(imbl::HashMap<MessageQueue, Lease>);
+pub struct QueueLocks {
+    leases: imbl::HashMap<MessageQueue, Lease>,
+    /// Locked queues that another client has asked for.
+    wanted: imbl::HashSet<MessageQueue>,
+}
+
+/// The answer to a wish for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockAnswer {
+    /// The client has the queue now.
+    Granted,
+    /// Another client has it.
+    Refused {
+        /// Nobody was refused it before, since it was locked.
+        first: bool,
+    },
+}
 
 #[derive(Clone)]
 struct Lease {
@@ -24,41 +44,60 @@ struct Lease {
 }
 
 impl QueueLocks {
-    /// Locks `queue` for `client`, or renews its lock. False: another client holds it.
-    pub fn lock(&mut self, queue: &MessageQueue, client: &Arc<str>, now: Instant) -> bool {
-        let taken =
-            self.0.get(queue).is_some_and(|lease| lease.owner != *client && lease.until >= now);
-        if !taken {
-            self.0.insert(queue.clone(), Lease { owner: client.clone(), until: now + LEASE });
+    /// Locks `queue` for `client`, or renews its lock.
+    pub fn lock(&mut self, queue: &MessageQueue, client: &Arc<str>, now: Instant) -> LockAnswer {
+        let lease = self.leases.get(queue);
+        if lease.is_some_and(|lease| lease.owner != *client && lease.until >= now) {
+            let first = self.wanted.insert(queue.clone()).is_none();
+            return LockAnswer::Refused { first };
         }
-        !taken
+        // The wish of an owner that renews stays, as it is another's.
+        if lease.is_none_or(|lease| lease.owner != *client) {
+            self.wanted.remove(queue);
+        }
+        self.leases.insert(queue.clone(), Lease { owner: client.clone(), until: now + LEASE });
+        LockAnswer::Granted
     }
 
-    /// Gives `queue` up, if `client` is the owner.
-    pub fn unlock(&mut self, queue: &MessageQueue, client: &str) {
-        if self.0.get(queue).is_some_and(|lease| *lease.owner == *client) {
-            self.0.remove(queue);
+    /// Gives `queue` up, if `client` is the owner; whether another client waits for it.
+    pub fn unlock(&mut self, queue: &MessageQueue, client: &str) -> bool {
+        if self.leases.get(queue).is_none_or(|lease| *lease.owner != *client) {
+            return false;
         }
+        self.leases.remove(queue);
+        self.wanted.remove(queue).is_some()
+    }
+
+    /// Who holds a queue, by the topic and number that clients know it by.
+    pub fn owner(&self, topic: &str, queue_id: i32, now: Instant) -> Option<&Arc<str>> {
+        let held = |queue: &MessageQueue| queue.queue_id == queue_id && queue.topic == topic;
+        let mut leases =
+            self.leases.iter().filter(|(queue, lease)| held(queue) && lease.until >= now);
+        leases.next().map(|(_, lease)| &lease.owner)
     }
 
     /// Whether any queue is locked: messages of an orderly group past their retries then stay in place.
     pub fn any_held(&self, now: Instant) -> bool {
-        self.0.values().any(|lease| lease.until >= now)
+        self.leases.values().any(|lease| lease.until >= now)
     }
 
-    /// Forgets the leases that have run out.
-    pub fn expire(&mut self, now: Instant) {
-        self.0.retain(|_, lease| lease.until >= now);
+    /// Forgets the leases that have run out; whether a client waits for one of those queues.
+    pub fn expire(&mut self, now: Instant) -> bool {
+        self.leases.retain(|_, lease| lease.until >= now);
+        let waiting = self.wanted.len();
+        let leases = &self.leases;
+        self.wanted.retain(|queue| leases.contains_key(queue));
+        self.wanted.len() < waiting
     }
 
     /// How many leases are kept, run out or not.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.leases.len()
     }
 
     /// Whether no lease is kept.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.leases.is_empty()
     }
 }
 
@@ -74,50 +113,85 @@ mod tests {
         ("one".into(), "two".into())
     }
 
+    impl QueueLocks {
+        fn locks(&mut self, queue_id: i32, client: &Arc<str>, now: Instant) -> bool {
+            self.lock(&queue(queue_id), client, now) == LockAnswer::Granted
+        }
+    }
+
     #[test]
     fn a_lock_keeps_others_out_until_it_is_given_up() {
         let ((one, two), now) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        assert!(locks.lock(&queue(0), &one, now));
-        assert!(locks.lock(&queue(0), &one, now), "the owner renews");
-        assert!(!locks.lock(&queue(0), &two, now));
-        assert!(locks.lock(&queue(1), &two, now), "another queue is another lock");
+        assert!(locks.locks(0, &one, now));
+        assert!(locks.locks(0, &one, now), "the owner renews");
+        assert!(!locks.locks(0, &two, now));
+        assert!(locks.locks(1, &two, now), "another queue is another lock");
         locks.unlock(&queue(0), &two);
-        assert!(!locks.lock(&queue(0), &two, now), "only the owner unlocks");
+        assert!(!locks.locks(0, &two, now), "only the owner unlocks");
         locks.unlock(&queue(0), &one);
-        assert!(locks.lock(&queue(0), &two, now));
+        assert!(locks.locks(0, &two, now));
     }
 
     #[test]
     fn a_lease_without_renewal_can_be_taken_over() {
         let ((one, two), start) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        assert!(locks.lock(&queue(0), &one, start));
-        assert!(!locks.lock(&queue(0), &two, start + LEASE));
+        assert!(locks.locks(0, &one, start));
+        assert!(!locks.locks(0, &two, start + LEASE));
         assert!(locks.any_held(start + LEASE));
         let late = start + LEASE + Duration::from_millis(1);
         assert!(!locks.any_held(late));
-        assert!(locks.lock(&queue(0), &two, late));
-        assert!(!locks.lock(&queue(0), &one, late));
+        assert!(locks.locks(0, &two, late));
+        assert!(!locks.locks(0, &one, late));
     }
 
     #[test]
     fn renewal_moves_the_end() {
         let ((one, two), start) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        assert!(locks.lock(&queue(0), &one, start));
-        assert!(locks.lock(&queue(0), &one, start + LEASE / 2));
-        assert!(!locks.lock(&queue(0), &two, start + LEASE + Duration::from_secs(1)));
+        assert!(locks.locks(0, &one, start));
+        assert!(locks.locks(0, &one, start + LEASE / 2));
+        assert!(!locks.locks(0, &two, start + LEASE + Duration::from_secs(1)));
     }
 
     #[test]
     fn expired_leases_are_forgotten() {
         let ((one, _), start) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        assert!(locks.lock(&queue(0), &one, start));
-        assert!(locks.lock(&queue(1), &one, start + LEASE));
+        assert!(locks.locks(0, &one, start));
+        assert!(locks.locks(1, &one, start + LEASE));
         locks.expire(start + LEASE + Duration::from_secs(1));
         assert_eq!(locks.len(), 1);
         assert!(!locks.is_empty());
+    }
+
+    #[test]
+    fn a_queue_that_becomes_free_is_told_to_those_who_were_refused() {
+        let ((one, two), now) = (clients(), Instant::now());
+        let mut locks = QueueLocks::default();
+        locks.lock(&queue(0), &one, now);
+        locks.lock(&queue(1), &one, now);
+        let refused = |first| LockAnswer::Refused { first };
+        assert_eq!(locks.lock(&queue(0), &two, now), refused(true));
+        assert_eq!(locks.lock(&queue(0), &two, now), refused(false), "once is enough to say");
+        assert!(locks.locks(0, &one, now), "a renewal does not make it forgotten");
+        assert!(!locks.unlock(&queue(0), &two), "it is not two's");
+        assert!(!locks.unlock(&queue(1), &one), "nobody asked for this one");
+        assert!(locks.unlock(&queue(0), &one));
+        assert!(locks.locks(0, &two, now));
+        assert!(!locks.unlock(&queue(0), &two), "the wish was granted");
+    }
+
+    #[test]
+    fn a_lease_that_ends_is_told_as_well() {
+        let ((one, two), now) = (clients(), Instant::now());
+        let mut locks = QueueLocks::default();
+        locks.lock(&queue(0), &one, now);
+        locks.lock(&queue(0), &two, now);
+        assert!(!locks.expire(now + LEASE));
+        let late = now + LEASE + Duration::from_millis(1);
+        assert!(locks.expire(late));
+        assert!(!locks.expire(late), "once");
     }
 }

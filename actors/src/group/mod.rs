@@ -17,6 +17,7 @@
 //! | [`producers`], [`producer_table`] | who produces |
 //! | [`offsets`], [`offset_table`], [`offset_file`], [`offsets_port`] | committed offsets: actor, table, file, a connection's way there |
 //! | [`view`] | what is published about groups |
+//! | [`diagnosis`] | what is wrong with the consumption, and exact lag |
 //! | [`filters`], [`filter_table`] | SQL92 filters, and their file |
 //! | [`facts`] | what this side has to know of topics and queues |
 //!
@@ -26,6 +27,7 @@ pub mod client;
 pub mod config_file;
 pub mod configs;
 pub mod control;
+pub mod diagnosis;
 pub mod facts;
 pub mod filter_table;
 pub mod filters;
@@ -52,7 +54,8 @@ mod testing;
 
 pub use client::Client;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};
-pub use facts::{QueueFacts, RetryTopic, RetryTopics};
+pub use diagnosis::{Activity, ActivityPort, DiagnosisSettings, Limits};
+pub use facts::{Counted, QueueFacts, RetryTopic, RetryTopics};
 pub use filter_table::{Filter, FilterDirectory};
 pub use offset_table::OffsetView;
 pub use producer_table::ProducerDirectory;

@@ -92,6 +92,15 @@ impl OffsetsPort {
         }
     }
 
+    /// Takes a commit that came along with a pull, unless it goes back: a consumer that was frozen, or has
+    /// not heard yet that another one has its queue, still says where it was. Who means to go back says so
+    /// with UPDATE_CONSUMER_OFFSET.
+    pub fn commit_forward(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        if self.view.get(group, topic, queue_id).is_none_or(|known| known <= offset) {
+            self.commit(group, topic, queue_id, offset);
+        }
+    }
+
     /// The connection's burst has ended: sends what was gathered.
     pub fn burst_end(&mut self) {
         if !self.gathered.is_empty() && self.under_way.load(Ordering::Relaxed) < UNDER_WAY_MAX {

@@ -20,12 +20,16 @@ use super::view::GroupDirectory;
 
 /// How long a change after a quiet time waits for others.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
-/// The longest that a change waits.
-const DELAY_MAX: Duration = Duration::from_millis(500);
+/// The longest that a change waits: so long for each member, within these limits. A member that joins asks
+/// for its share at once, and until the others are told, two of them consume the same queues; so few
+/// members, who cost little to tell, are told soon.
+const DELAY_PER_MEMBER: Duration = Duration::from_millis(2);
+const DELAY_MAX: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 /// After this long without a notification it is quiet again.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// A member has come or gone, or the group's topics are others.
+/// A member has come or gone, the group's topics are others, or a queue that a member was refused the
+/// lock of is free.
 #[derive(Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct MembersChanged;
@@ -44,12 +48,14 @@ struct Pace {
 
 impl Pace {
     /// Something changed: how long to wait until notifying, None if that is already under way.
-    fn change(&mut self, now: Instant) -> Option<Duration> {
+    fn change(&mut self, now: Instant, members: usize) -> Option<Duration> {
         if self.pending {
             return None;
         }
         let quiet = self.last.is_none_or(|last| now >= last + QUIET);
-        self.delay = if quiet { FIRST_DELAY } else { (self.delay * 2).min(DELAY_MAX) };
+        let members = u32::try_from(members).unwrap_or(u32::MAX);
+        let longest = DELAY_PER_MEMBER.saturating_mul(members).clamp(DELAY_MAX.0, DELAY_MAX.1);
+        self.delay = if quiet { FIRST_DELAY } else { (self.delay * 2).min(longest) };
         self.pending = true;
         Some(self.delay)
     }
@@ -99,7 +105,9 @@ impl Logic for Rebalancer {
 
 impl Receive<MembersChanged> for Rebalancer {
     fn receive(&mut self, _: MembersChanged, ctx: &mut Ctx<Self>) -> Reply<()> {
-        if let Some(delay) = self.pace.change(Instant::now()) {
+        let view = self.groups.get(&self.group);
+        let members = view.map_or(0, |view| view.membership().members.len());
+        if let Some(delay) = self.pace.change(Instant::now(), members) {
             ctx.after(delay, |me, _| me.notify());
         }
         Reply::Now(())
@@ -110,36 +118,50 @@ impl Receive<MembersChanged> for Rebalancer {
 mod tests {
     use super::*;
 
+    const MANY: usize = 1_000;
+
+    /// Changes follow each other closely: how many notifications, and how long a change waits at most.
+    fn a_minute_of_changes(members: usize) -> (usize, Duration) {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let (mut notifications, mut longest) = (0, Duration::ZERO);
+        let end = now + Duration::from_secs(60);
+        while now < end {
+            let delay = pace.change(now, members).expect("nothing pending");
+            longest = longest.max(delay);
+            now += delay;
+            pace.notified(now);
+            notifications += 1;
+        }
+        (notifications, longest)
+    }
+
+    #[test]
+    fn few_members_are_told_soon_whatever_goes_on() {
+        assert_eq!(a_minute_of_changes(6).1, Duration::from_millis(12));
+    }
+
     #[test]
     fn a_lone_change_is_notified_at_once() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert_eq!(pace.change(start), Some(FIRST_DELAY));
+        assert_eq!(pace.change(start, MANY), Some(FIRST_DELAY));
         pace.notified(start + FIRST_DELAY);
         let later = start + FIRST_DELAY + QUIET;
-        assert_eq!(pace.change(later), Some(FIRST_DELAY), "quiet again");
+        assert_eq!(pace.change(later, MANY), Some(FIRST_DELAY), "quiet again");
     }
 
     #[test]
     fn changes_of_one_burst_are_merged_and_do_not_postpone() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert!(pace.change(start).is_some());
+        assert!(pace.change(start, MANY).is_some());
         for ms in 1..5 {
-            assert_eq!(pace.change(start + Duration::from_millis(ms)), None);
+            assert_eq!(pace.change(start + Duration::from_millis(ms), MANY), None);
         }
     }
 
     #[test]
     fn ongoing_changes_are_notified_less_often_but_always_within_a_second() {
-        let (mut pace, mut now) = (Pace::default(), Instant::now());
-        let mut notifications = 0;
-        let end = now + Duration::from_secs(60);
-        while now < end {
-            let delay = pace.change(now).expect("nothing pending");
-            assert!(delay <= DELAY_MAX);
-            now += delay;
-            pace.notified(now);
-            notifications += 1;
-        }
+        let (notifications, longest) = a_minute_of_changes(MANY);
         assert!((100..150).contains(&notifications), "{notifications} in a minute");
+        assert_eq!(longest, Duration::from_millis(500));
     }
 }

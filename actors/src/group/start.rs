@@ -9,6 +9,7 @@ use slog::{Logger, o};
 use super::{
     config_file::ConfigFile,
     control::{Control, ControlConfig, ControlParts},
+    diagnosis::{DiagnosisSettings, Watch, WatchParts},
     facts::{QueueFacts, RetryTopics},
     filter_table::FilterDirectory,
     filters::Filters,
@@ -31,6 +32,8 @@ pub struct GroupSettings {
     pub offsets_interval: Duration,
     /// Where the actors run that write files; the place of the others is that of the groups.
     pub file_place: Place,
+    /// What the watch over the consumption goes by.
+    pub diagnosis: DiagnosisSettings,
 }
 
 /// What this side is given from outside.
@@ -60,8 +63,10 @@ pub async fn start(
     let (producer_directory, producers) = start_producers(&settings, &around, &tree).await?;
     let (offset_view, offsets) = start_offsets(&settings, &around, &tree).await?;
     let (directory, groups) = start_groups(&settings, &around, &tree).await?;
+    let watch = start_watch(&settings, &around, &tree, &directory, &offset_view).await?;
     let (filter_directory, filters) = start_filters(&settings, &around, &tree, &directory).await?;
     Ok(Control::new(ControlParts {
+        watch,
         config: settings.control,
         directory,
         groups,
@@ -107,6 +112,28 @@ async fn start_offsets(
     });
     let started = tree.start(spec.place(settings.file_place.clone())).await;
     Ok((view, started.map_err(|exit| ("offsets", exit))?))
+}
+
+async fn start_watch(
+    settings: &GroupSettings,
+    around: &Surroundings<'_>,
+    tree: &Tree,
+    directory: &GroupDirectory,
+    offsets: &OffsetView,
+) -> Result<Ref<Watch>, (&'static str, Exit)> {
+    let parts = WatchParts {
+        broker: settings.control.broker_name.clone(),
+        limits: settings.diagnosis.limits,
+        directory: directory.clone(),
+        offsets: offsets.clone(),
+        facts: around.facts.clone(),
+        clock: around.clock.clone(),
+        log: around.log.new(o!("actor" => "watch")),
+    };
+    let spec =
+        ChildSpec::new("watch", Policy::RestartEmpty, move |_| Ok(Watch::new(parts.clone())));
+    let started = tree.start(spec.place(settings.diagnosis.place.clone())).await;
+    started.map_err(|exit| ("watch", exit))
 }
 
 async fn start_groups(

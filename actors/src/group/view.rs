@@ -12,7 +12,12 @@ use gantry_codec::body::{SubscriptionData, SubscriptionGroupConfig};
 use gantry_supervisor::{Ref, Tree};
 use thiserror::Error;
 
-use super::{group::Group, locks::QueueLocks, membership::Membership};
+use super::{
+    diagnosis::{Activities, Conflict},
+    group::Group,
+    locks::QueueLocks,
+    membership::Membership,
+};
 
 /// A group as readers see it.
 pub struct GroupView {
@@ -92,6 +97,10 @@ impl GroupView {
 pub struct GroupSlot {
     pub(super) membership: ArcSwap<Membership>,
     pub(super) locks: ArcSwap<QueueLocks>,
+    /// Clients that do not subscribe the same.
+    pub(super) conflicts: ArcSwap<Vec<Conflict>>,
+    /// What pulls leave behind; written by sessions.
+    pub activities: Activities,
     pub(super) acting: OnceLock<Acting>,
 }
 

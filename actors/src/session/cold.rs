@@ -56,6 +56,28 @@ impl ColdReaders {
         }
     }
 
+    /// Reads about this queue; the result, or an error if it was lost.
+    pub fn read<T: Send + 'static>(
+        &self,
+        slot: &Arc<QueueSlot>,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        self.read_at(place_of(slot), read)
+    }
+
+    fn read_at<T: Send + 'static>(
+        &self,
+        place: usize,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (sender, result) = oneshot::channel();
+        self.send(place, move || {
+            // Nobody waits any more if whoever asked is gone.
+            let _ = sender.send(read());
+        });
+        result
+    }
+
     /// Reads for a pull and gives it back to its session.
     pub(super) fn pull(
         &self,
@@ -64,6 +86,15 @@ impl ColdReaders {
     ) {
         let place = pull.request.as_ref().map_or(0, |request| place_of(&request.slot));
         self.send(place, move || pull.done(read));
+    }
+
+    /// Has something read that is about no queue; nothing if the reader failed.
+    pub(super) fn read_apart<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + 'static {
+        let result = self.read_at(0, read);
+        async move { result.await.ok() }
     }
 
     /// Has a request answered that is about one queue, or about none.

@@ -3,17 +3,21 @@
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
 //! `send` prepares messages and hands one batch per burst to the appender, `pull` reads the
 //! published views and answers from the mapped log, `lookup` answers offset and message queries,
-//! `query` those by key.
+//! `query` those by key, `figures` and `about` what tools ask about queues and the broker.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
 //!
 //! Owns: the batch that is being gathered, the batches under way, a cache of the topic used last.
 //! Must not: block, wait, or keep state that another connection would need.
 
+mod about;
 mod cleaning;
 mod cold;
+mod direct;
+mod figures;
 mod lookup;
 mod message_filter;
+mod pop;
 mod properties;
 mod pull;
 mod query;
@@ -28,16 +32,19 @@ use actix::Recipient;
 use gantry_codec::{Command, request_code as rq};
 use gantry_storage::PullOutcome;
 
+pub use about::About;
 pub use cold::{ColdReader, ColdReaders};
 pub use message_filter::MessageFilter;
+pub use pop::PopReply;
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};
 
 use crate::{
     error_to_wire::{self, unsupported},
-    group::ControlSession,
+    group::{ActivityPort, ControlSession},
     log::batch::{ReplyTo, SendBatch},
-    net::{ConnectionHandle, Deliver, Outbox, Outcome, Service},
+    net::{ConnectionHandle, ConnectionId, Deliver, Outbox, Outcome, Service},
+    pop::back::Told,
     topic::TopicView,
 };
 
@@ -47,6 +54,8 @@ pub enum SessionEvent {
     Appended(Box<SendBatch>),
     /// A held pull is due.
     PullDue(Box<PullRequest>),
+    /// A pop or a notification has its answer.
+    PopAnswered(Box<PopReply>, Box<Told>),
     /// A pull was read by a [`ColdReader`]; nothing if that failed.
     PullRead(Box<PullRequest>, Option<Box<PullOutcome>>),
 }
@@ -69,6 +78,9 @@ pub struct Session {
     message_ids: String,
     /// The topic of the last request; most connections use one or few.
     last_topic: Option<(Box<str>, Arc<TopicView>)>,
+    /// Where pulls are noted for the diagnosis.
+    activity: ActivityPort,
+    connection: ConnectionId,
     /// The filter that the last pull brought along.
     last_filter: Option<pull::BroughtFilter>,
 }
@@ -86,8 +98,18 @@ impl Session {
             held_pulls: 0,
             message_ids: String::new(),
             last_topic: None,
+            activity: ActivityPort::default(),
+            connection: ConnectionId(0),
             last_filter: None,
         }
+    }
+
+    /// A group that is deleted has no pops either.
+    fn delete_group(&mut self, cmd: Command, conn: &ConnectionHandle) -> Outcome {
+        if let Some(group) = cmd.ext.get("groupName") {
+            self.shared.pops.forget_group(group);
+        }
+        self.control.request(cmd, conn)
     }
 
     /// The topic's current view, by way of the cache.
@@ -118,7 +140,8 @@ fn open_group(shared: &Shared, cmd: Command, group: &str) -> Outcome {
 impl Service for Session {
     type Event = SessionEvent;
 
-    fn opened(&mut self, _: &ConnectionHandle, events: Recipient<Deliver<SessionEvent>>) {
+    fn opened(&mut self, conn: &ConnectionHandle, events: Recipient<Deliver<SessionEvent>>) {
+        self.connection = conn.id();
         self.reply_to = Some(Arc::new(ReplyTo::Session(events)));
     }
 
@@ -132,10 +155,17 @@ impl Service for Session {
             | rq::GET_EARLIEST_MSG_STORETIME
             | rq::VIEW_MESSAGE_BY_ID => lookup::answer(&self.shared, cmd),
             rq::QUERY_MESSAGE => query::query(&self.shared, cmd),
+            rq::GET_TOPIC_STATS_INFO | rq::QUERY_CONSUME_TIME_SPAN | rq::QUERY_CONSUME_QUEUE => {
+                figures::answer(&self.shared, cmd)
+            }
+            rq::GET_BROKER_CONFIG | rq::GET_BROKER_RUNTIME_INFO => about::answer(&self.shared, cmd),
+            rq::CONSUME_MESSAGE_DIRECTLY => direct::consume(&self.shared, cmd),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
             rq::DELETE_EXPIRED_COMMITLOG
             | rq::CLEAN_EXPIRED_CONSUMEQUEUE
             | rq::CLEAN_UNUSED_TOPIC => cleaning::request(&self.shared, cmd),
+            code if pop::handles(code) => self.pop_request(cmd, conn),
+            rq::DELETE_SUBSCRIPTIONGROUP => self.delete_group(cmd, conn),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),
             _ => Outcome::Reply(unsupported(&cmd)),
@@ -151,6 +181,7 @@ impl Service for Session {
         match event {
             SessionEvent::Appended(batch) => self.appended(batch, out),
             SessionEvent::PullDue(request) => self.pull_due(request, out),
+            SessionEvent::PopAnswered(reply, told) => reply.answer(*told, out),
             SessionEvent::PullRead(request, found) => {
                 self.pull_read(&request, found.as_deref(), out);
             }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::{MessageFilter, Session, cold::ColdPull};
 use crate::{
     error_to_wire::{self, PullRefusal},
+    group::Activity,
     group::GroupView,
     net::{Outbox, Outcome},
     topic::{HeldPull, ParkPull, QueueSlot, names::PERM_READ},
@@ -75,6 +76,8 @@ pub struct PullRequest {
     pub messages_max: u32,
     /// `None`: every message.
     pub filter: Option<MessageFilter>,
+    /// Where it is noted for the diagnosis.
+    pub activity: Arc<Activity>,
 }
 
 /// A filter that came with a pull, and what it was made from.
@@ -106,7 +109,7 @@ impl Session {
             return Ok(());
         }
         if header.sys_flag & COMMIT_OFFSET != 0 && header.commit_offset >= 0 {
-            self.control.offsets.commit(group, topic, queue, header.commit_offset);
+            self.control.offsets.commit_forward(group, topic, queue, header.commit_offset);
         }
         if cmd.is_oneway() {
             return Ok(());
@@ -151,6 +154,9 @@ impl Session {
             .and_then(|id| view.queue(id))
             .ok_or(PullRefusal::QueueId { asked: header.queue_id, view: view.clone() })?;
         slot.range().map_err(PullRefusal::Queue)?;
+        let activity = self.activity.of(group.slot(), &slot.topic, header.queue_id).clone();
+        let now_ms = self.shared.clock.now_ms();
+        activity.pulled(now_ms, header.queue_offset, self.connection);
         let filter = if header.sys_flag & SUBSCRIPTION != 0 {
             self.filter_of_request(header)?
         } else {
@@ -163,6 +169,7 @@ impl Session {
             offset: header.queue_offset.max(0) as u64,
             messages_max: header.max_msg_nums.clamp(1, MESSAGES_MAX) as u32,
             filter,
+            activity,
         })
     }
 
@@ -309,6 +316,7 @@ impl Session {
             warn!(self.shared.log_to, "tag is not known, its unit cannot be read: passes the filter";
                 "topic" => &*slot.topic, "queue" => slot.queue_id, "offset" => offset.0);
         }
+        self.shared.about.traffic.delivered(found.count.into());
         let reply = PullReply {
             opaque: request.opaque,
             code: code(request, found),
@@ -319,6 +327,7 @@ impl Session {
             min_offset: found.min_offset.0 as i64,
             max_offset: found.max_offset.0 as i64,
         };
+        request.activity.delivered(found.count.into());
         reply.encode_head(found.bytes(), out.buffer());
         for slice in &found.slices {
             if slice.len() < SLICE_BYTES_MIN {

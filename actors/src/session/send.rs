@@ -288,6 +288,8 @@ impl Session {
     /// Answers every send of a batch that came back.
     pub(super) fn appended(&mut self, mut batch: Box<SendBatch>, out: &mut Outbox) {
         self.held_bytes = self.held_bytes.saturating_sub(batch.bytes);
+        let stored = batch.sends.iter().filter(|s| matches!(s.result, SendResult::Stored(_)));
+        self.shared.about.traffic.stored(stored.map(|s| s.messages.len() as u64).sum());
         for send in batch.sends.iter().filter(|send| !send.oneway) {
             self.answer(&batch, send, out);
         }

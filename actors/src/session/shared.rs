@@ -9,10 +9,11 @@ use gantry_supervisor::{Credits, Shell};
 
 use slog::Logger;
 
-use super::ColdReaders;
+use super::{About, ColdReaders};
 use crate::{
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
+    pop::Pops,
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -21,6 +22,8 @@ use crate::{
 pub struct SessionConfig {
     /// The advertised address: part of message ids and of every record.
     pub store_host: SocketAddr,
+    /// The broker's name, part of every message queue's.
+    pub broker_name: Arc<str>,
     /// Name of the region, in every answer to a send.
     pub region: String,
     /// Whether clients trace, in every answer to a send.
@@ -47,6 +50,8 @@ pub struct SessionConfig {
 pub struct Shared {
     /// Settings.
     pub config: SessionConfig,
+    /// The broker as a whole.
+    pub about: About,
     /// Published topics.
     pub topics: Arc<TopicTable>,
     /// The root of the topics, for changes.
@@ -55,6 +60,8 @@ pub struct Shared {
     pub facts: Arc<Facts>,
     /// Groups, producers and offsets.
     pub control: Control,
+    /// Pops.
+    pub pops: Pops,
     /// The log, to read.
     pub log: CommitLog,
     /// How queries by key are answered.

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use actix::MailboxError;
 use gantry_codec::{
     Command, Header,
     body::{self, TopicConfig, TopicFilterType},
+    pop::TopicMark,
     request_code as rq,
     requests::admin::{CreateTopicHeader, GetTopicConfigHeader},
     response_code as rs,
@@ -14,7 +16,7 @@ use super::Shared;
 use crate::{
     error_to_wire,
     net::Outcome,
-    topic::{AllTopics, RemoveTopic, UpdateTopic},
+    topic::{AllTopics, RemoveTopic, TopicError, UpdateTopic},
 };
 
 /// Whether this code is answered here.
@@ -84,16 +86,39 @@ fn delete(shared: &Arc<Shared>, cmd: Command) -> Outcome {
     };
     let shared = shared.clone();
     Outcome::Later(Box::pin(async move {
-        let topic = header.topic.clone();
-        match shared.topics_root.send(RemoveTopic(header.topic)).await {
-            Ok(Ok(_)) => {
-                shared.control.topic_deleted(&topic);
-                Command::response(rs::SUCCESS, &cmd)
-            }
-            Ok(Err(e)) => error_to_wire::topic(&cmd, &e),
-            Err(_) => error_to_wire::lost(&cmd),
+        let retries = pop_retry_topics(&shared, &header.topic);
+        match delete_one(&shared, header.topic).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(e)) => return error_to_wire::topic(&cmd, &e),
+            Err(_) => return error_to_wire::lost(&cmd),
         }
+        for topic in retries {
+            // Nobody pops from it any more; one that is left does no harm.
+            let _ = delete_one(&shared, topic).await;
+        }
+        Command::response(rs::SUCCESS, &cmd)
     }))
+}
+
+async fn delete_one(
+    shared: &Shared,
+    topic: String,
+) -> Result<Result<bool, TopicError>, MailboxError> {
+    let deleted = shared.topics_root.send(RemoveTopic(topic.clone())).await?;
+    if deleted.is_ok() {
+        shared.control.topic_deleted(&topic);
+        shared.pops.forget_topic(&topic);
+    }
+    Ok(deleted)
+}
+
+/// The topics of retries that groups pop of `topic`.
+fn pop_retry_topics(shared: &Shared, topic: &str) -> Vec<String> {
+    let groups = shared.control.offsets().groups_of(topic);
+    let names = groups.iter().flat_map(|group| {
+        [TopicMark::Retry, TopicMark::RetryV2].map(|mark| mark.real_topic(topic, group))
+    });
+    names.filter(|name| shared.topics.get(name).is_some()).collect()
 }
 
 fn one(shared: &Arc<Shared>, cmd: &Command) -> Command {

@@ -13,7 +13,7 @@ use super::{
     topics::{CreateTopic, Topics},
     view::{QueueSlot, TopicTable},
 };
-use crate::group::{QueueFacts, RetryTopic, RetryTopics};
+use crate::group::{Counted, QueueFacts, RetryTopic, RetryTopics};
 
 /// See the module's text.
 pub struct Facts {
@@ -73,6 +73,31 @@ impl QueueFacts for Facts {
     fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64> {
         let entry = self.view(topic, queue_id)?.entry(QueueOffset(u64::try_from(offset).ok()?))?;
         self.log.store_timestamp(entry.offset)
+    }
+
+    fn count(
+        &self,
+        topic: &str,
+        queue_id: i32,
+        from: i64,
+        count_max: i64,
+        wanted: &dyn Fn(i64) -> bool,
+    ) -> Option<Counted> {
+        let view = self.view(topic, queue_id)?;
+        let (min, max) = (view.min_offset().0 as i64, view.max_offset().0 as i64);
+        let mut next = from.max(min);
+        let end = max.min(next.saturating_add(count_max));
+        let mut counted = Counted { wanted: 0, seen: (end - next).max(0) };
+        while next < end {
+            let from = QueueOffset(next as u64);
+            let behind = view.each(from, (end - next) as u64, |_, entry| {
+                counted.wanted += i64::from(view.tags_code(&entry).is_none_or(wanted));
+                true
+            });
+            // A slot without entry holds no message, and the others follow.
+            next = if behind == from { next + 1 } else { behind.0 as i64 };
+        }
+        Some(counted)
     }
 
     fn search(&self, topic: &str, queue_id: i32, time_ms: i64) -> i64 {

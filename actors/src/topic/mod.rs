@@ -32,4 +32,4 @@ pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue, TrimQueue};
 pub use queues::Queues;
 pub use retention::TopicRetention;
 pub use topics::{AllTopics, CreateTopic, RemoveTopic, Topics, TopicsParts, UpdateTopic};
-pub use view::{QueueAdvanced, QueueSlot, TopicTable, TopicView};
+pub use view::{Arrived, QueueAdvanced, QueueSlot, TopicTable, TopicView};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix::Addr;
-use gantry_storage::{ConsumeQueueView, QueueId, Store};
+use gantry_storage::{ConsumeQueueView, QueueId, QueueOffset, Store};
 use gantry_supervisor::{ChildSpec, Place, Policy, Shell, Tree};
 use slog::{Logger, error, o};
 
@@ -66,8 +66,11 @@ impl QueueSource for Queues {
         let (store, dispatcher) = (self.store.clone(), self.dispatcher.clone());
         let (name, slot) = (format!("{}/{}", slot.topic, slot.queue_id), slot.clone());
         let child = ChildSpec::new(name, Policy::RestartFromDisk, move |incarnation| {
+            // The cleaner may have had it begin later than its files say while nobody had it open.
+            let min = slot.known_min();
             let index = store.open_queue(&slot.topic, QueueId(slot.queue_id));
-            let index = index.map_err(|e| e.to_string())?;
+            let mut index = index.map_err(|e| e.to_string())?;
+            index.raise_min(QueueOffset(min)).map_err(|e| e.to_string())?;
             Ok(Queue::new(slot.clone(), index, dispatcher.clone(), incarnation > 0, log.clone()))
         });
         self.tree.spawn(child.place(self.place.clone()))

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `retention.ms` | milliseconds, more than 0 | older messages are not delivered any more |
 //! | `retention.bytes` | bytes, more than 0 | of all queues together; the oldest messages go first |
+//! | `retention.from` | a time in ms, more than 0 | messages that were stored earlier are not delivered any more: how `gantry admin dlq purge` forgets dead letters |
 //! | `retention.unconsumed` | `keep` or `delete` | `keep`: as `neverDeleteUnconsumed`, for this topic |
 //!
 //! Attributes are kept in `topics.json` as the Java broker keeps its own, which takes no notice of
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 const MS: &str = "retention.ms";
 /// Bytes.
 const BYTES: &str = "retention.bytes";
+/// Milliseconds since 1970.
+const FROM: &str = "retention.from";
 /// `keep` or `delete`.
 const UNCONSUMED: &str = "retention.unconsumed";
 
@@ -25,6 +28,8 @@ pub struct TopicRetention {
     pub ms: Option<i64>,
     /// How many bytes of messages there are at most.
     pub bytes: Option<u64>,
+    /// Messages that were stored before this time are not delivered, in ms.
+    pub from_ms: Option<i64>,
     /// Whether messages stay in the log until every group has consumed them.
     pub keeps_unconsumed: bool,
 }
@@ -36,20 +41,21 @@ impl TopicRetention {
         Self {
             ms: get(MS).and_then(|value| positive(value).ok()),
             bytes: get(BYTES).and_then(|value| positive(value).ok()).map(i64::cast_unsigned),
+            from_ms: get(FROM).and_then(|value| positive(value).ok()),
             keeps_unconsumed: get(UNCONSUMED) == Some("keep"),
         }
     }
 
     /// Whether messages may go before the log's files do.
     pub fn has_limit(&self) -> bool {
-        self.ms.is_some() || self.bytes.is_some()
+        self.ms.is_some() || self.bytes.is_some() || self.from_ms.is_some()
     }
 }
 
 /// What is wrong with this value of this attribute, if it is one of retention.
 pub fn check(attribute: &str, value: &str) -> Result<(), &'static str> {
     match attribute {
-        MS | BYTES => positive(value).map(drop),
+        MS | BYTES | FROM => positive(value).map(drop),
         UNCONSUMED if !matches!(value, "keep" | "delete") => Err("must be keep or delete"),
         _ => Ok(()),
     }
@@ -72,9 +78,15 @@ mod tests {
     #[test]
     fn attributes_say_what_is_kept() {
         assert_eq!(of(&[("cleanup.policy", "DELETE")]), TopicRetention::default());
-        let all = of(&[(MS, "1000"), (BYTES, "5"), (UNCONSUMED, "keep")]);
-        let expected = TopicRetention { ms: Some(1000), bytes: Some(5), keeps_unconsumed: true };
+        let all = of(&[(MS, "1000"), (BYTES, "5"), (FROM, "7"), (UNCONSUMED, "keep")]);
+        let expected = TopicRetention {
+            ms: Some(1000),
+            bytes: Some(5),
+            from_ms: Some(7),
+            keeps_unconsumed: true,
+        };
         assert_eq!(all, expected);
+        assert!(of(&[(FROM, "7")]).has_limit());
         assert!(all.has_limit() && !of(&[(UNCONSUMED, "keep")]).has_limit());
         assert_eq!(of(&[(MS, "-1"), (BYTES, "x"), (UNCONSUMED, "yes")]), TopicRetention::default());
     }
@@ -86,7 +98,9 @@ mod tests {
         {
             assert_eq!(check(attribute, value), Ok(()));
         }
-        for (attribute, value) in [(MS, "0"), (MS, "1h"), (BYTES, "-1"), (UNCONSUMED, "never")] {
+        for (attribute, value) in
+            [(MS, "0"), (MS, "1h"), (FROM, "now"), (BYTES, "-1"), (UNCONSUMED, "never")]
+        {
             assert!(check(attribute, value).unwrap_err().starts_with("must be"), "{value}");
         }
     }

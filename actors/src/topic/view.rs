@@ -14,7 +14,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -31,6 +31,16 @@ use super::{names::PERM_READ, queue::Queue};
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct QueueAdvanced {
+    /// The queue's number.
+    pub queue_id: u32,
+}
+
+/// A queue has a new end; told once to each who asked by [`QueueSlot::watch_once`].
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Arrived {
+    /// The topic.
+    pub topic: Arc<str>,
     /// The queue's number.
     pub queue_id: u32,
 }
@@ -57,6 +67,9 @@ pub struct QueueSlot {
     view: ArcSwapOption<ConsumeQueueView>,
     actor: OnceLock<Addr<Shell<Queue>>>,
     watcher: OnceLock<Recipient<QueueAdvanced>>,
+    /// Those who are told of the next end only.
+    once: Mutex<Vec<Recipient<Arrived>>>,
+    has_once: AtomicBool,
     source: Arc<dyn QueueSource>,
 }
 
@@ -93,6 +106,8 @@ impl QueueSlot {
             view: ArcSwapOption::empty(),
             actor: OnceLock::new(),
             watcher: OnceLock::new(),
+            once: Mutex::default(),
+            has_once: AtomicBool::new(false),
             source,
         })
     }
@@ -202,6 +217,14 @@ impl QueueSlot {
         }
     }
 
+    /// The first offset as far as it is known without looking at files.
+    pub fn known_min(&self) -> u64 {
+        match &*self.view.load() {
+            Some(view) => view.min_offset().0,
+            None => self.settled.get().map_or(0, |(min, _)| min.load(Ordering::Acquire)),
+        }
+    }
+
     /// Called by the cleaner when it has removed the beginning of a queue that nobody has opened.
     /// If nobody has looked at the queue yet, whoever does finds that.
     pub fn raise_settled_min(&self, min: u64) {
@@ -230,6 +253,32 @@ impl QueueSlot {
         if let Some(watcher) = self.watcher.get() {
             watcher.do_send(QueueAdvanced { queue_id: self.queue_id });
         }
+        if self.has_once.load(Ordering::SeqCst) {
+            self.tell_once();
+        }
+    }
+
+    fn tell_once(&self) {
+        let waiting = {
+            let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+            self.has_once.store(false, Ordering::SeqCst);
+            std::mem::take(&mut *once)
+        };
+        for waiting in waiting {
+            let (topic, queue_id) = (self.topic.clone(), self.queue_id);
+            waiting.do_send(Arrived { topic, queue_id });
+        }
+    }
+
+    /// Has `watcher` told of the next new end, once. Whoever looks at the range after this call misses
+    /// none: an end that is not in the range yet is told.
+    pub fn watch_once(&self, watcher: Recipient<Arrived>) {
+        let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        once.push(watcher);
+        self.has_once.store(true, Ordering::SeqCst);
+        drop(once);
+        // The store above is seen before the range that the caller loads next.
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 
     /// The queue's actor, if it was ever needed.

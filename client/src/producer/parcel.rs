@@ -32,7 +32,7 @@ impl Parcel {
             unique_key,
             born_ms,
             flag: message.flag,
-            sys_flag: if is_half { sys_flag::PREPARED } else { 0 },
+            sys_flag: message.body_flags | if is_half { sys_flag::PREPARED } else { 0 },
             body: message.body.clone(),
             is_batch: false,
         }

@@ -9,8 +9,10 @@
 
 mod client;
 mod config;
+mod diagnosis;
 mod filters;
 mod message_queue;
+mod pop;
 mod register;
 mod route;
 mod stats;
@@ -20,8 +22,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use crate::filter::SubscriptionData;
 pub use client::*;
 pub use config::*;
+pub use diagnosis::*;
 pub use filters::*;
 pub use message_queue::*;
+pub use pop::*;
 pub use register::*;
 pub use route::*;
 pub use stats::*;

@@ -306,6 +306,18 @@ headers! {
         polling_full: Option<bool> = "pollingFull",
     }
 
+    /// PEEK_MESSAGE.
+    PeekMessageHeader {
+        /// The consumer's group.
+        consumer_group: String = "consumerGroup",
+        /// The topic.
+        topic: String = "topic",
+        /// The queue; -1 for any.
+        queue_id: i32 = "queueId",
+        /// How many at most.
+        max_msg_nums: i32 = "maxMsgNums",
+    }
+
     /// POLLING_INFO.
     PollingInfoHeader {
         /// The consumer's group.

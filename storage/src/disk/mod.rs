@@ -121,6 +121,12 @@ pub trait Disk: Send + Sync + 'static {
     }
 }
 
+/// How many files the system maps for a process (`vm.max_map_count`), if it says. Each queue in use takes
+/// at least one.
+pub fn mappings_max() -> Option<u64> {
+    std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()
+}
+
 /// Where a file is written before it takes the place of the one at `path`. What a crash left there is
 /// overwritten by the next try.
 fn aside(path: &Path) -> PathBuf {

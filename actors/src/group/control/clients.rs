@@ -1,6 +1,6 @@
 //! Clients that come, stay and go: heartbeats, leaving, the consumer list, the check of a filter.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use gantry_codec::{
     Command, Header,
@@ -50,9 +50,10 @@ impl ControlSession {
             version: cmd.version,
         };
         let (control, turn) = (self.control.clone(), Rc::clone(&self.turn));
+        let gone = Rc::clone(&self.gone);
         later(cmd, async move |cmd| {
             let _in_order = turn.lock().await;
-            control.heartbeat(cmd, data, client).await
+            control.heartbeat(cmd, data, client, &gone).await
         })
     }
 
@@ -105,7 +106,13 @@ impl Control {
         Ok(success(cmd))
     }
 
-    async fn heartbeat(&self, cmd: &Command, data: HeartbeatData, client: Client) -> Answer {
+    async fn heartbeat(
+        &self,
+        cmd: &Command,
+        data: HeartbeatData,
+        client: Client,
+        gone: &Cell<bool>,
+    ) -> Answer {
         let fingerprint = data.heartbeat_fingerprint;
         let keeps_subscriptions = fingerprint != 0 && data.without_sub;
         let mut send_subscriptions = fingerprint == 0;
@@ -122,6 +129,10 @@ impl Control {
                 subscriptions: (!keeps_subscriptions).then_some(consumer.subscription_data_set),
                 fingerprint,
             };
+            // Its leave is on the way already, and would come before.
+            if gone.get() {
+                return Ok(success(cmd));
+            }
             if let Some(actor) = view.actor() {
                 send_subscriptions |= actor.send(Heartbeat(beat)).await?;
             }
@@ -129,7 +140,7 @@ impl Control {
                 self.0.filters.send(filters).await?;
             }
         }
-        if !data.producer_data_set.is_empty() {
+        if !data.producer_data_set.is_empty() && !gone.get() {
             let groups = data.producer_data_set.into_iter().map(|data| data.group_name.into());
             let beat = ProducerBeat { producer: client, groups: groups.collect() };
             self.0.producers.send(beat).await?;
@@ -313,6 +324,23 @@ mod tests {
             tokio::join!(answer(first), answer(second));
             let view = bench.control.group("g").unwrap();
             assert_eq!(view.membership().subscriptions.len(), 2, "the later one holds");
+        });
+    }
+
+    #[test]
+    fn a_heartbeat_that_is_late_for_its_connection_makes_no_member() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            *bench.topics.delays.lock().unwrap() = vec![Duration::from_secs(1)];
+            let conn = peer.conn.clone();
+            let beat = peer.session.request(heartbeat("one", "g", &["t"]), &conn);
+            tokio::join!(answer(beat), async {
+                pass(Duration::from_millis(500)).await;
+                peer.close();
+            });
+            settle().await;
+            assert!(!bench.control.group("g").unwrap().membership().is_online());
         });
     }
 

@@ -124,4 +124,26 @@ mod tests {
             assert_eq!(one.ask(request(rq::UNLOCK_BATCH_MQ, "one", &[0])).await.code, 0);
         });
     }
+
+    #[test]
+    fn who_was_refused_a_queue_is_told_when_it_is_free() {
+        run(async {
+            let bench = Bench::new().await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            one.beat("one", "g", &["t"]).await;
+            two.beat("two", "g", &["t"]).await;
+            one.body(request(rq::LOCK_BATCH_MQ, "one", &[0, 1])).await;
+            pass(Duration::from_secs(2)).await;
+            two.seen.pushed();
+            one.ask(request(rq::UNLOCK_BATCH_MQ, "one", &[1])).await;
+            pass(Duration::from_secs(2)).await;
+            assert_eq!(two.seen.pushed().len(), 0, "nobody waits for that one");
+            assert_eq!(two.body(request(rq::LOCK_BATCH_MQ, "two", &[0])).await, granted(&[]));
+            one.ask(request(rq::UNLOCK_BATCH_MQ, "one", &[0])).await;
+            pass(Duration::from_secs(2)).await;
+            let told = two.seen.pushed();
+            assert_eq!(told.len(), 1);
+            assert_eq!(told[0].code, rq::NOTIFY_CONSUMER_IDS_CHANGED);
+        });
+    }
 }

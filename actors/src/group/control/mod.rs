@@ -12,6 +12,7 @@
 //! | `offsets` | 14 QUERY_CONSUMER_OFFSET, 15 UPDATE_CONSUMER_OFFSET, 43 GET_ALL_CONSUMER_OFFSET, 314 CLONE_GROUP_OFFSET |
 //! | `configs` | 200, 225 UPDATE_AND_CREATE_SUBSCRIPTIONGROUP(_LIST), 201, 207, 352 |
 //! | `connections` | 203, 204, 328, and 300, 343, 345: who consumes and produces what |
+//! | `diagnosis` | 31001 GROUP_LAG, 31002 DIAGNOSE |
 //! | `relay` | 307 GET_CONSUMER_RUNNING_INFO |
 //! | `reset` | 222 INVOKE_BROKER_TO_RESET_OFFSET |
 //! | `progress` | 208 GET_CONSUME_STATS, 223 INVOKE_BROKER_TO_GET_CONSUMER_STATUS |
@@ -22,6 +23,7 @@
 mod clients;
 mod configs;
 mod connections;
+mod diagnosis;
 mod locks;
 mod offsets;
 mod progress;
@@ -31,7 +33,7 @@ mod reset;
 
 pub use refusal::ControlRefusal;
 
-use std::{collections::HashSet, rc::Rc, sync::Arc};
+use std::{cell::Cell, collections::HashSet, rc::Rc, sync::Arc};
 
 use actix::MailboxError;
 use gantry_codec::{Command, body, fastjson, request_code as rq, response_code as rs};
@@ -41,6 +43,7 @@ use slog::Logger;
 use tokio::sync::Mutex;
 
 use super::{
+    diagnosis::Watch,
     facts::{QueueFacts, RetryTopics},
     filter_table::FilterDirectory,
     filters::Filters,
@@ -95,6 +98,8 @@ pub struct ControlParts {
     pub offset_view: OffsetView,
     /// The offsets' actor.
     pub offsets: Ref<Offsets>,
+    /// Who watches over the consumption.
+    pub watch: Ref<Watch>,
     /// Published SQL92 filters.
     pub filter_directory: FilterDirectory,
     /// The filters' actor.
@@ -124,6 +129,7 @@ impl Control {
             joined: HashSet::new(),
             produces: false,
             turn: Rc::default(),
+            gone: Rc::default(),
         }
     }
 
@@ -145,6 +151,11 @@ impl Control {
     /// The live producers, for those who have to call one back.
     pub fn producers(&self) -> &ProducerDirectory {
         &self.0.producer_directory
+    }
+
+    /// A way to the offsets for an actor that commits for its group.
+    pub fn offsets_port(&self) -> OffsetsPort {
+        OffsetsPort::new(self.0.offsets.clone(), self.0.offset_view.clone())
     }
 
     /// The committed offsets, for those who are not the client that commits them.
@@ -187,6 +198,9 @@ pub struct ControlSession {
     produces: bool,
     /// Held by the heartbeat that is being worked on.
     turn: Rc<Mutex<()>>,
+    /// Set when the connection is gone: a heartbeat that is still being worked on then must not make a
+    /// member that nobody would take out again.
+    gone: Rc<Cell<bool>>,
 }
 
 impl ControlSession {
@@ -219,6 +233,8 @@ impl ControlSession {
                 | rq::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
                 | rq::GET_CONSUME_STATS
                 | rq::GET_CONSUMER_RUNNING_INFO
+                | rq::GROUP_LAG
+                | rq::DIAGNOSE
         )
     }
 
@@ -241,6 +257,7 @@ impl ControlSession {
     /// The connection is gone: so are its client's registrations.
     pub fn closed(&mut self, conn: &ConnectionHandle) {
         self.offsets.close();
+        self.gone.set(true);
         for group in self.joined.drain() {
             if let Some(actor) = self.control.group(&group).as_ref().and_then(|view| view.actor()) {
                 actor.do_send(Leave(conn.id()));
@@ -287,6 +304,8 @@ impl Control {
             rq::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offset(cmd).await,
             rq::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.consumer_status(cmd).await,
             rq::GET_CONSUMER_RUNNING_INFO => self.running_info(cmd).await,
+            rq::GROUP_LAG => self.group_lag(cmd).await,
+            rq::DIAGNOSE => self.diagnose(cmd).await,
             _ => Ok(error_to_wire::unsupported(cmd)),
         }
     }

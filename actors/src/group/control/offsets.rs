@@ -285,6 +285,25 @@ mod tests {
     }
 
     #[test]
+    fn pulls_do_not_take_a_group_back_but_its_clients_may() {
+        run(async {
+            let bench = Bench::new().await;
+            let mut peer = bench.connect(1);
+            let (view, offsets) = (bench.control.offsets().clone(), &mut peer.session.offsets);
+            offsets.commit_forward("g", "t", 0, 9);
+            offsets.flush().await.unwrap();
+            offsets.commit_forward("g", "t", 0, 5);
+            offsets.flush().await.unwrap();
+            assert_eq!(view.get("g", "t", 0), Some(9), "a late pull");
+            offsets.commit("g", "t", 0, 5);
+            offsets.flush().await.unwrap();
+            offsets.commit_forward("g", "t", 0, 7);
+            offsets.flush().await.unwrap();
+            assert_eq!(view.get("g", "t", 0), Some(7));
+        });
+    }
+
+    #[test]
     fn a_commit_that_was_gathered_survives_the_end_of_its_connection() {
         run(async {
             let (bench, mut peer) = bench().await;

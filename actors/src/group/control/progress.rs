@@ -23,8 +23,10 @@ impl Control {
     pub(super) fn consume_stats(&self, cmd: &Command) -> Answer {
         let header = ConsumeStatsHeader::decode(&cmd.ext)?;
         let group = header.consumer_group.as_str();
-        let mut stats = ConsumeStats::default();
-        for topic in self.topics_asked_for(&header) {
+        let topics = self.topics_asked_for(&header);
+        let rate = self.group(group).map_or(0.0, |view| view.slot().activities.rate(&topics));
+        let mut stats = ConsumeStats { consume_tps: rate, ..ConsumeStats::default() };
+        for topic in topics {
             let Some(config) = self.0.facts.topic(&topic) else { continue };
             for queue_id in 0..config.read_queue_nums {
                 let progress = self.progress(group, &topic, queue_id);
@@ -36,7 +38,7 @@ impl Control {
 
     /// A list of topics is taken as it is; else it is one topic, or all in which the group has offsets, as
     /// far as the group still subscribes them.
-    fn topics_asked_for(&self, header: &ConsumeStatsHeader) -> Vec<Arc<str>> {
+    pub(super) fn topics_asked_for(&self, header: &ConsumeStatsHeader) -> Vec<Arc<str>> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
         if let Some(list) = given(&header.topic_list) {
             return list.split(';').filter(|topic| !topic.is_empty()).map(Into::into).collect();

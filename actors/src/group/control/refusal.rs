@@ -47,6 +47,9 @@ pub enum ControlRefusal {
     /// The client that is asked for does not answer.
     #[error("consumer {0} Timeout")]
     ClientTimeout(String),
+    /// The message that is asked for is not there.
+    #[error("can not find message by the id, {0}")]
+    NoMessage(String),
     /// Nobody produces for the group.
     #[error("the producer group[{0}] not exist")]
     NoProducer(String),

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use gantry_storage::{
-    CommitLog, ConsumeQueueView, DispatchEntry, QueueId, QueueOffset,
+    Boundary, CommitLog, ConsumeQueueView, DispatchEntry, QueueId, QueueOffset, offset_by_time,
     retention::topic::{TopicBytes, young_from},
 };
 
@@ -45,6 +45,13 @@ impl Limits {
             let mut begins = HashMap::new();
             if let Some(ms) = limits.ms {
                 begins.extend(views.iter().map(|(id, v)| (*id, young_from(v, log, now_ms, ms))));
+            }
+            if let Some(from_ms) = limits.from_ms {
+                for (id, view) in &views {
+                    let begin = offset_by_time(view, log, from_ms, Boundary::Lower);
+                    let known: &mut QueueOffset = begins.entry(*id).or_default();
+                    *known = begin.max(*known);
+                }
             }
             if let Some(limit) = limits.bytes {
                 let counted = self.bytes.entry(name.clone()).or_default();

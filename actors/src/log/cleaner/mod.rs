@@ -52,7 +52,8 @@ const TRIMMED_QUEUES_MAX: usize = 1000;
 #[rtype(result = "()")]
 pub struct CleanLog;
 
-/// Trim every queue to what the log still has (CLEAN_EXPIRED_CONSUMEQUEUE).
+/// Trim every queue to what the log still has and to what its topic still wants
+/// (CLEAN_EXPIRED_CONSUMEQUEUE).
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct CleanQueues;
@@ -152,13 +153,18 @@ impl Cleaner {
 
     fn begin_round(&mut self) -> Next {
         self.removed = 0;
+        self.apply_limits();
+        self.step()
+    }
+
+    /// Moves up the queues of topics that are over their own limits.
+    fn apply_limits(&mut self) {
         let (parts, now) = (&self.parts, self.parts.clock.now_ms());
         let consumption = self.consumption();
         let over = self.limits.over(&parts.topics, &parts.queues, &parts.log, &consumption, now);
         for (slot, min) in over {
             self.trim(&slot, parts.log.min_offset(), min);
         }
-        self.step()
     }
 
     /// Looks at the disks, and removes one file if one has to go.
@@ -367,6 +373,7 @@ impl Receive<CleanQueues> for Cleaner {
     fn receive(&mut self, _: CleanQueues, _: &mut Ctx<Self>) -> Reply<()> {
         self.untrimmed = self.slots();
         while self.trim_some() == Next::Queues {}
+        self.apply_limits();
         Reply::Now(())
     }
 }

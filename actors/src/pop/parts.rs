@@ -1,0 +1,46 @@
+//! What the actors of all groups' pops are given.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use gantry_storage::{Clock, CommitLog, PullLimits};
+use gantry_supervisor::Shell;
+use slog::Logger;
+
+use super::{states::PopStates, waiters::WaiterCount};
+use crate::{
+    log::appender::Appender,
+    session::ColdReaders,
+    topic::{Facts, Topics},
+};
+
+/// What the actors of all groups work with.
+#[derive(Clone)]
+pub struct PopParts {
+    /// Topics and queues.
+    pub facts: Arc<Facts>,
+    /// The root of the topics, for retry topics.
+    pub topics_root: Addr<Shell<Topics>>,
+    /// The log, to read.
+    pub log: CommitLog,
+    /// What one read gets.
+    pub limits: PullLimits,
+    /// The log's writer.
+    pub appender: Addr<Shell<Appender>>,
+    /// Reads that may wait for the disk.
+    pub cold: ColdReaders,
+    /// The broker's name.
+    pub broker_name: Arc<str>,
+    /// Its address, the origin of messages that it stores itself.
+    pub store_host: std::net::SocketAddr,
+    /// Where what is out is kept.
+    pub states: Arc<PopStates>,
+    /// How many wait at all groups.
+    pub waiting: WaiterCount,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Seed of the dice.
+    pub seed: u64,
+    /// Parent of the actors' loggers.
+    pub log_to: Logger,
+}

@@ -1,0 +1,208 @@
+//! One pop on its way through the queues: what it asks for, where it still has to look, what it has got.
+//!
+//! A pop of a topic also reads the group's retry topics, first in one of five pops and last in the
+//! others, so that neither starves the other; the queues of a topic come in turn from a random
+//! one. An orderly pop reads the topic alone. Each queue is read once at most, as an answer can name
+//! it only once ([`gantry_codec::pop`]).
+
+use std::sync::Arc;
+
+use super::{back::Back, queues::QueueKey, waiters::Waiting};
+use bytes::Bytes;
+use gantry_codec::{
+    body::SubscriptionData,
+    pop::{OffsetInfo, TopicMark},
+};
+
+/// In one of a hundred pops, so many look at the retry topics first (`popFromRetryProbability`).
+const RETRY_FIRST_PERCENT: u32 = 20;
+
+/// What a pop asks for.
+#[derive(Clone, Debug)]
+pub struct PopRequest {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The queue; negative: any.
+    pub queue_id: i32,
+    /// As many messages at most.
+    pub messages_max: u32,
+    /// How long they are hidden, ms.
+    pub invisible_time: i64,
+    /// A group without offset begins at the end of the queue, not at its beginning.
+    pub begins_at_end: bool,
+    /// Whether queues give nothing while messages are out.
+    pub in_order: bool,
+    /// The try of an orderly client.
+    pub attempt: Option<String>,
+    /// `None`: every message.
+    pub filter: Option<Arc<SubscriptionData>>,
+    /// Until when it waits, ms; not at all if that is over.
+    pub deadline: i64,
+    /// Look only, take nothing.
+    pub is_peek: bool,
+}
+
+/// What a pop gets.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Popped {
+    /// When it was, ms.
+    pub pop_time: i64,
+    /// How many messages are behind those taken, in the queues that were looked at.
+    pub rest: u64,
+    /// Which messages these are.
+    pub info: OffsetInfo,
+    /// The messages.
+    pub pieces: Vec<Bytes>,
+    /// How many they are.
+    pub count: u32,
+}
+
+/// The answer to a pop.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PopAnswer {
+    /// Here are messages.
+    Found(Popped),
+    /// There is none, or none came in time.
+    Nothing(Popped),
+    /// There is none, and too many wait already.
+    Full(Popped),
+}
+
+/// A queue that is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Which of the topics.
+    pub mark: TopicMark,
+    /// The queue.
+    pub key: QueueKey,
+}
+
+/// See the module's text.
+pub struct Walk {
+    /// What is asked for.
+    pub request: PopRequest,
+    /// What it has got.
+    pub popped: Popped,
+    /// Where that is from, to be given back if it does not arrive.
+    pub taken: Vec<(QueueKey, Vec<u64>)>,
+    /// Where it still has to look, the last one first.
+    pub stops: Vec<Stop>,
+    /// Whether it has waited before.
+    pub has_waited: bool,
+    /// Who waits for the answer.
+    pub back: Back,
+}
+
+impl Walk {
+    /// A pop that has still to look everywhere.
+    pub fn new(request: PopRequest, back: Back) -> Self {
+        let (popped, taken, stops) = (Popped::default(), Vec::new(), Vec::new());
+        Self { request, popped, taken, stops, has_waited: false, back }
+    }
+
+    /// Begins at `now`: topics with as many queues as they have now, and the die.
+    pub fn begin(
+        &mut self,
+        now: i64,
+        topics: &[(TopicMark, Arc<str>, u32)],
+        dice: &mut fastrand::Rng,
+    ) {
+        self.popped = Popped { pop_time: now, ..Popped::default() };
+        self.taken.clear();
+        self.stops = stops(topics, self.request.queue_id, self.request.in_order, dice);
+        self.stops.reverse();
+    }
+
+    /// How many messages it may still get.
+    pub fn room(&self) -> u32 {
+        self.request.messages_max.saturating_sub(self.popped.count)
+    }
+
+    /// When its messages are due.
+    pub fn due(&self) -> i64 {
+        self.popped.pop_time.saturating_add(self.request.invisible_time)
+    }
+}
+
+impl Waiting for Walk {
+    fn deadline(&self) -> i64 {
+        self.request.deadline
+    }
+
+    fn is_gone(&self) -> bool {
+        self.back.is_closed()
+    }
+}
+
+/// The queues in the order in which they are looked at.
+fn stops(
+    topics: &[(TopicMark, Arc<str>, u32)],
+    queue_id: i32,
+    in_order: bool,
+    dice: &mut fastrand::Rng,
+) -> Vec<Stop> {
+    let retry_first = dice.u32(0..100) < RETRY_FIRST_PERCENT;
+    let turn = dice.u32(..);
+    let mut own = Vec::new();
+    let mut retries = Vec::new();
+    for (mark, topic, queues) in topics {
+        let stop = |queue: u32| Stop { mark: *mark, key: (topic.clone(), queue) };
+        let all = (0..*queues).map(|place| (turn % queues + place) % queues);
+        match (mark, u32::try_from(queue_id)) {
+            (TopicMark::Normal, Ok(queue)) => own.push(stop(queue)),
+            (TopicMark::Normal, Err(_)) => own.extend(all.map(stop)),
+            _ if in_order => {}
+            _ => retries.extend(all.map(stop)),
+        }
+    }
+    if retry_first {
+        retries.extend(own);
+        return retries;
+    }
+    own.extend(retries);
+    own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics() -> [(TopicMark, Arc<str>, u32); 2] {
+        [(TopicMark::Normal, "t".into(), 3), (TopicMark::Retry, "r".into(), 1)]
+    }
+
+    fn places(queue_id: i32, in_order: bool, dice: &mut fastrand::Rng) -> Vec<(String, u32)> {
+        let stops = stops(&topics(), queue_id, in_order, dice);
+        stops.into_iter().map(|stop| (stop.key.0.to_string(), stop.key.1)).collect()
+    }
+
+    #[test]
+    fn all_queues_are_looked_at_in_turn_from_any_and_retries_first_now_and_then() {
+        let mut dice = fastrand::Rng::with_seed(7);
+        let (mut first, mut starts) = (0, [0; 3]);
+        for _ in 0..1000 {
+            let places = places(-1, false, &mut dice);
+            let retry = places.iter().position(|(topic, _)| topic == "r").unwrap();
+            assert!(retry == 0 || retry == 3);
+            first += u32::from(retry == 0);
+            let own: Vec<_> = places.iter().filter(|(topic, _)| topic == "t").collect();
+            starts[own[0].1 as usize] += 1;
+            assert!(own.windows(2).all(|two| two[1].1 == (two[0].1 + 1) % 3));
+            assert_eq!(own.len(), 3);
+        }
+        assert!((150..250).contains(&first), "{first}");
+        assert!(starts.iter().all(|count| *count > 250), "{starts:?}");
+    }
+
+    #[test]
+    fn a_pop_of_one_queue_looks_at_that_and_the_retries() {
+        let mut dice = fastrand::Rng::with_seed(1);
+        let mut places_of = |in_order| {
+            let mut places = places(2, in_order, &mut dice);
+            places.sort();
+            places
+        };
+        assert_eq!(places_of(false), [("r".into(), 0), ("t".into(), 2)]);
+        assert_eq!(places_of(true), [("t".into(), 2)]);
+    }
+}
