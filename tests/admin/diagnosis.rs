@@ -25,13 +25,17 @@ fn findings(daemon: &Daemon) -> Vec<Value> {
 
 /// A member of group `billing`.
 async fn member(daemon: &Daemon, id: &str, expression: &str) -> Client {
+    member_with(daemon, id, SubscriptionData::build("orders", expression).unwrap()).await
+}
+
+async fn member_with(daemon: &Daemon, id: &str, subscription: SubscriptionData) -> Client {
     let config =
         ClientConfig { client_id: id.into(), ..ClientConfig::with_namesrv(&daemon.namesrv) };
     let client = Client::new(config);
     client.routes().refresh("orders").await.unwrap();
     let data = ConsumerData {
         group_name: "billing".into(),
-        subscription_data_set: vec![SubscriptionData::build("orders", expression).unwrap()],
+        subscription_data_set: vec![subscription],
         ..ConsumerData::default()
     };
     client.pull_consumer("billing").register(data).await.unwrap();
@@ -113,4 +117,26 @@ async fn the_lag_is_exact_and_knows_the_filter() {
     assert!(found["behindMs"].as_i64().unwrap() > 0);
     let text = admin(&daemon, &["consumerProgress", "-g", "billing", "-s"]).out;
     assert!(text.contains("behind: 4 messages") && text.contains("one"), "{text}");
+}
+
+#[tokio::test]
+async fn the_lag_counts_what_an_sql92_filter_lets_through() {
+    let home = Home::new();
+    let daemon = Daemon::start(&home, &["enablePropertyFilter=true"]);
+    let client = daemon.client();
+    create_topic(&client, &daemon.broker, "orders", 1).await;
+    send(&client, "orders", &["A", "B", "A", "B", "B"]).await;
+    let subscription = SubscriptionData {
+        topic: "orders".into(),
+        sub_string: "TAGS = 'B' AND colour = 'red'".into(),
+        expression_type: "SQL92".into(),
+        sub_version: 1,
+        ..SubscriptionData::default()
+    };
+    let _one = member_with(&daemon, "one", subscription).await;
+    client.commit_offset("billing", &queue("orders"), 2).await.unwrap();
+    let lag = json(&daemon, &["consumerProgress", "-g", "billing", "-t", "orders"]);
+    let found = &lag["queues"][0];
+    assert_eq!((&found["behind"], &found["matching"]), (&value!(3), &value!(2)));
+    assert_eq!(found["unseen"], value!(0));
 }

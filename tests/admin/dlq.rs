@@ -17,7 +17,7 @@ const TAGS: [&str; 4] = ["a", "b", "a", "b"];
 
 /// Has the group give up all messages of a topic.
 async fn bury(client: &Client, broker: &str, topic: &str) {
-    for message in pull(client, topic, 0).await {
+    for message in pull(client, topic, 0, TAGS.len()).await {
         let header = ConsumerSendMsgBackHeader {
             offset: message.physical_offset,
             group: "billing".into(),
@@ -72,10 +72,10 @@ async fn letters_are_sent_again_once() {
     let home = Home::new();
     let (daemon, client) = start(&home).await;
     assert_eq!(replay(&daemon, &["--dry-run"]), (4, 0, 0));
-    assert_eq!(pull(&client, "orders", 4).await, [], "nothing was sent");
+    assert_eq!(pull(&client, "orders", 4, 0).await, [], "nothing was sent");
     assert_eq!(replay(&daemon, &["--key", "k2"]), (1, 3, 0));
     assert_eq!(replay(&daemon, &["--key", "k2"]), (0, 0, 4));
-    let again = pull(&client, "orders", 4).await.remove(0);
+    let again = pull(&client, "orders", 4, 1).await.remove(0);
     assert_eq!((&again.body[..], again.reconsume_times), (&b"body 2"[..], 0));
     let kept = ["TAGS", "KEYS", "colour"].map(|name| again.property(name));
     assert_eq!(kept, [Some("a"), Some("k2"), Some("red")]);
@@ -84,7 +84,7 @@ async fn letters_are_sent_again_once() {
     }
     assert_eq!(replay(&daemon, &["--rate", "500/s"]), (4, 0, 0), "others count for themselves");
     assert_eq!(replay(&daemon, &[]), (0, 0, 4));
-    assert_eq!(pull(&client, "orders", 4).await.len(), 5);
+    assert_eq!(pull(&client, "orders", 4, 5).await.len(), 5);
     assert_eq!(replay(&daemon, &["--from-start", "--to", "archive"]), (4, 0, 0));
     eventually("the letters elsewhere", async || {
         let mut found = 0;

@@ -15,7 +15,7 @@ use std::process::Command;
 use gantry_client::{Client, Message, MessageQueue, PullRequest};
 use serde_json::Value;
 
-use harness::daemon::Daemon;
+use harness::{daemon::Daemon, traffic::eventually};
 
 /// What a command came to.
 pub struct Answer {
@@ -53,18 +53,35 @@ pub fn queue(topic: &str) -> MessageQueue {
 
 /// Sends messages with the keys `k0`, `k1` and so on to queue 0, with a tag each.
 pub async fn send(client: &Client, topic: &str, tags: &[&str]) {
-    let producer = client.producer("producers");
+    let (producer, mut last) = (client.producer("producers"), -1);
     for (number, tag) in tags.iter().enumerate() {
         let message = Message::new(topic, format!("body {number}"))
             .with_tag(tag)
             .with_keys(&format!("k{number}"))
             .with_property("colour", "red");
-        producer.send_to(&queue(topic), &message).await.unwrap();
+        last = producer.send_to(&queue(topic), &message).await.unwrap().queue_offset;
     }
+    eventually("the messages to be readable", async || {
+        client.max_offset(&queue(topic)).await.unwrap() > last
+    })
+    .await;
 }
 
-/// Up to 32 messages of queue 0 from `offset` on.
-pub async fn pull(client: &Client, topic: &str, offset: i64) -> Vec<gantry_client::MessageExt> {
-    let request = PullRequest::new(queue(topic), offset);
-    client.pull_consumer("readers").pull(&request).await.unwrap().messages
+/// Up to 32 messages of queue 0 from `offset` on, once there are `count`: those that were acknowledged
+/// last may not be there to be read yet.
+pub async fn pull(
+    client: &Client,
+    topic: &str,
+    offset: i64,
+    count: usize,
+) -> Vec<gantry_client::MessageExt> {
+    let (consumer, request) =
+        (client.pull_consumer("readers"), PullRequest::new(queue(topic), offset));
+    let mut found = Vec::new();
+    eventually("the messages", async || {
+        found = consumer.pull(&request).await.unwrap().messages;
+        found.len() >= count
+    })
+    .await;
+    found
 }

@@ -14,7 +14,7 @@ fn pops_that_cannot_be() {
     run(async {
         let rig = Rig::new(2).await;
         let topic = |topic: &str| PopMessageHeader { topic: topic.into(), ..pop_of(1, LONG) };
-        let rows: [(PopMessageHeader, i32, &str); 6] = [
+        let rows: [(PopMessageHeader, i32, &str); 7] = [
             (topic("unknown"), 17, "topic[unknown] not exist, apply first please!"),
             (pop_of(33, LONG), 29, "the broker[127.0.0.1] pop message's num is greater than 32"),
             (
@@ -29,6 +29,15 @@ fn pops_that_cannot_be() {
             ),
             (
                 PopMessageHeader { exp: Some(" || ".into()), ..pop_of(1, LONG) },
+                23,
+                "parse the consumer's subscription failed",
+            ),
+            (
+                PopMessageHeader {
+                    exp: Some("a >".into()),
+                    exp_type: Some("SQL92".into()),
+                    ..pop_of(1, LONG)
+                },
                 23,
                 "parse the consumer's subscription failed",
             ),

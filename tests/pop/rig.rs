@@ -118,6 +118,7 @@ fn config() -> BrokerConfig {
         "maxIndexNum=1000",
         "mappedFileSizeCommitLog=1048576",
         "mappedFileSizeConsumeQueue=20000",
+        "enablePropertyFilter=true",
     ];
     let set = settings.map(str::to_owned).to_vec();
     let sources = Sources { set, ..Sources::default() };

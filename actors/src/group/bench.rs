@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use super::{
     control::{Control, ControlConfig, ControlSession},
     diagnosis::{DiagnosisSettings, Limits},
-    facts::{Counted, QueueFacts, RetryTopic, RetryTopics},
+    facts::{Counted, QueueFacts, RetryTopic, RetryTopics, Wanted},
     groups::GroupsConfig,
     start::{GroupSettings, Surroundings, start},
     testing::{Seen, watched_connection},
@@ -96,18 +96,22 @@ impl QueueFacts for FakeTopics {
         Some(offset * 10)
     }
 
-    /// The tags code of a message is its offset.
+    /// The tags code of a message is its offset, and so are its properties.
     fn count(
         &self,
         topic: &str,
         queue_id: i32,
         from: i64,
         count_max: i64,
-        wanted: &dyn Fn(i64) -> bool,
+        wanted: Wanted<'_>,
     ) -> Option<Counted> {
         let (min, max, _) = self.get(topic, queue_id);
         let seen: Vec<_> = (from.max(min)..max).take(count_max as usize).collect();
-        let wanted = seen.iter().filter(|offset| wanted(**offset)).count();
+        let is_wanted = |offset: i64| match wanted {
+            Wanted::ByTags(wanted) => wanted(offset),
+            Wanted::ByProperties(wanted) => wanted(&format!("offset\u{1}{offset}\u{2}")),
+        };
+        let wanted = seen.iter().filter(|offset| is_wanted(**offset)).count();
         Some(Counted { wanted: wanted as i64, seen: seen.len() as i64 })
     }
 

@@ -23,22 +23,31 @@ pub trait QueueFacts: Send + Sync {
     /// When the message at `offset` was stored, in milliseconds.
     fn store_time(&self, topic: &str, queue_id: i32, offset: i64) -> Option<i64>;
 
-    /// Of the messages from `from` on, at most `count_max` of them: how many have a tags code that is
-    /// `wanted`, and how many were looked at. None if the queue cannot be read.
+    /// Of the messages from `from` on, at most `count_max` of them: how many are `wanted`, and how many
+    /// were looked at. None if the queue cannot be read.
     fn count(
         &self,
         topic: &str,
         queue_id: i32,
         from: i64,
         count_max: i64,
-        wanted: &dyn Fn(i64) -> bool,
+        wanted: Wanted<'_>,
     ) -> Option<Counted>;
 
     /// The first offset whose message was stored at or after `time_ms`; one past the last if none was.
     fn search(&self, topic: &str, queue_id: i32, time_ms: i64) -> i64;
 }
 
-/// Messages that were counted by their tags.
+/// Which messages are counted.
+#[derive(Clone, Copy)]
+pub enum Wanted<'a> {
+    /// By the tags code in the queue's index.
+    ByTags(&'a dyn Fn(i64) -> bool),
+    /// By the properties in the record, which has to be read.
+    ByProperties(&'a dyn Fn(&str) -> bool),
+}
+
+/// Messages that were counted by what a filter says of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Those that are wanted.

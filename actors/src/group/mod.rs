@@ -55,7 +55,7 @@ mod testing;
 pub use client::Client;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};
 pub use diagnosis::{Activity, ActivityPort, DiagnosisSettings, Limits};
-pub use facts::{Counted, QueueFacts, RetryTopic, RetryTopics};
+pub use facts::{Counted, QueueFacts, RetryTopic, RetryTopics, Wanted};
 pub use filter_table::{Filter, FilterDirectory};
 pub use offset_table::OffsetView;
 pub use producer_table::ProducerDirectory;

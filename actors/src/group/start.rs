@@ -63,8 +63,18 @@ pub async fn start(
     let (producer_directory, producers) = start_producers(&settings, &around, &tree).await?;
     let (offset_view, offsets) = start_offsets(&settings, &around, &tree).await?;
     let (directory, groups) = start_groups(&settings, &around, &tree).await?;
-    let watch = start_watch(&settings, &around, &tree, &directory, &offset_view).await?;
     let (filter_directory, filters) = start_filters(&settings, &around, &tree, &directory).await?;
+    let parts = WatchParts {
+        broker: settings.control.broker_name.clone(),
+        limits: settings.diagnosis.limits,
+        directory: directory.clone(),
+        offsets: offset_view.clone(),
+        filters: filter_directory.clone(),
+        facts: around.facts.clone(),
+        clock: around.clock.clone(),
+        log: around.log.new(o!("actor" => "watch")),
+    };
+    let watch = start_watch(&settings, &tree, parts).await?;
     Ok(Control::new(ControlParts {
         watch,
         config: settings.control,
@@ -116,20 +126,9 @@ async fn start_offsets(
 
 async fn start_watch(
     settings: &GroupSettings,
-    around: &Surroundings<'_>,
     tree: &Tree,
-    directory: &GroupDirectory,
-    offsets: &OffsetView,
+    parts: WatchParts,
 ) -> Result<Ref<Watch>, (&'static str, Exit)> {
-    let parts = WatchParts {
-        broker: settings.control.broker_name.clone(),
-        limits: settings.diagnosis.limits,
-        directory: directory.clone(),
-        offsets: offsets.clone(),
-        facts: around.facts.clone(),
-        clock: around.clock.clone(),
-        log: around.log.new(o!("actor" => "watch")),
-    };
     let spec =
         ChildSpec::new("watch", Policy::RestartEmpty, move |_| Ok(Watch::new(parts.clone())));
     let started = tree.start(spec.place(settings.diagnosis.place.clone())).await;

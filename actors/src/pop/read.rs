@@ -4,22 +4,19 @@
 //! of a retry topic are written anew, since clients know them by the topic that they asked for and
 //! find the pop in their `POP_CK`.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use gantry_codec::{
     Record,
-    body::SubscriptionData,
     pop::{ExtraInfo, TopicMark},
     properties as names,
     record::decode_head,
 };
 use gantry_storage::{
-    CommitLog, ConsumeQueueView, IndexEntry, PullLimits, PullOutcome, PullStatus, QueueOffset,
-    is_cold, pull,
+    CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold, pull,
 };
 
 use super::ledger::Span;
+use crate::session::MessageFilter;
 
 /// How often one look goes on behind messages that the filter refuses. More are left to a thread that may
 /// take its time.
@@ -35,7 +32,7 @@ pub struct Wanted {
     /// As many messages at most.
     pub messages_max: u32,
     /// `None`: every message.
-    pub filter: Option<Arc<SubscriptionData>>,
+    pub filter: Option<MessageFilter>,
 }
 
 /// What a read brings.
@@ -127,10 +124,7 @@ fn round(
     let limits = PullLimits { messages_max, ..*limits };
     let outcome = match &wanted.filter {
         None => pull(view, log, QueueOffset(from), &limits, None),
-        Some(filter) => {
-            let wants = |entry: &IndexEntry| filter.matches(entry.tags_code as i32);
-            pull(view, log, QueueOffset(from), &limits, Some(&wants))
-        }
+        Some(filter) => filter.pull(view, log, QueueOffset(from), &limits),
     };
     found.end = outcome.max_offset.0;
     found.begins_at = outcome.min_offset.0;

@@ -7,18 +7,17 @@
 
 use std::sync::Arc;
 
-use super::{back::Back, queues::QueueKey, waiters::Waiting};
 use bytes::Bytes;
-use gantry_codec::{
-    body::SubscriptionData,
-    pop::{OffsetInfo, TopicMark},
-};
+use gantry_codec::pop::{OffsetInfo, TopicMark};
+
+use super::{back::Back, queues::QueueKey, waiters::Waiting};
+use crate::session::MessageFilter;
 
 /// In one of a hundred pops, so many look at the retry topics first (`popFromRetryProbability`).
 const RETRY_FIRST_PERCENT: u32 = 20;
 
 /// What a pop asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PopRequest {
     /// The topic.
     pub topic: Arc<str>,
@@ -35,7 +34,7 @@ pub struct PopRequest {
     /// The try of an orderly client.
     pub attempt: Option<String>,
     /// `None`: every message.
-    pub filter: Option<Arc<SubscriptionData>>,
+    pub filter: Option<MessageFilter>,
     /// Until when it waits, ms; not at all if that is over.
     pub deadline: i64,
     /// Look only, take nothing.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use actix::Addr;
 use futures_util::future::LocalBoxFuture;
-use gantry_codec::body::TopicConfig;
-use gantry_storage::{Boundary, CommitLog, ConsumeQueueView, QueueOffset, offset_by_time};
+use gantry_codec::{body::TopicConfig, record};
+use gantry_storage::{
+    Boundary, CommitLog, ConsumeQueueView, IndexEntry, QueueOffset, offset_by_time,
+};
 use gantry_supervisor::Shell;
 
 use super::{
@@ -13,7 +15,7 @@ use super::{
     topics::{CreateTopic, Topics},
     view::{QueueSlot, TopicTable},
 };
-use crate::group::{Counted, QueueFacts, RetryTopic, RetryTopics};
+use crate::group::{Counted, QueueFacts, RetryTopic, RetryTopics, Wanted};
 
 /// See the module's text.
 pub struct Facts {
@@ -44,6 +46,16 @@ impl Facts {
 
     fn view(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueueView>> {
         self.queues.view(&*self.slot(topic, queue_id)?)
+    }
+
+    /// Whether the properties of the entry's message are `wanted`, or cannot be read.
+    fn has_properties(&self, entry: &IndexEntry, wanted: &dyn Fn(&str) -> bool) -> bool {
+        let asked = self.log.with_rest(entry.offset, |rest| {
+            let record = rest.get(..entry.size as usize)?;
+            let head = record::decode_head(record).ok()?;
+            head.properties(record).ok().map(wanted)
+        });
+        asked.flatten().unwrap_or(true)
     }
 
     /// The offset by store time (ms); 0 for a queue that was never written.
@@ -81,7 +93,7 @@ impl QueueFacts for Facts {
         queue_id: i32,
         from: i64,
         count_max: i64,
-        wanted: &dyn Fn(i64) -> bool,
+        wanted: Wanted<'_>,
     ) -> Option<Counted> {
         let view = self.view(topic, queue_id)?;
         let (min, max) = (view.min_offset().0 as i64, view.max_offset().0 as i64);
@@ -91,7 +103,11 @@ impl QueueFacts for Facts {
         while next < end {
             let from = QueueOffset(next as u64);
             let behind = view.each(from, (end - next) as u64, |_, entry| {
-                counted.wanted += i64::from(view.tags_code(&entry).is_none_or(wanted));
+                let is_wanted = match wanted {
+                    Wanted::ByTags(wanted) => view.tags_code(&entry).is_none_or(wanted),
+                    Wanted::ByProperties(wanted) => self.has_properties(&entry, wanted),
+                };
+                counted.wanted += i64::from(is_wanted);
                 true
             });
             // A slot without entry holds no message, and the others follow.

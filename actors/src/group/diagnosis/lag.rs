@@ -2,15 +2,19 @@
 //! them the group's filter lets through.
 //!
 //! Tags are counted in the queue's index, 20 bytes a message, without reading the messages: at most
-//! [`COUNTED_MAX`] of one answer, so that a group that is far behind costs a bounded time. What was not
-//! looked at is told. A filter of another kind (SQL92) is named, and not counted.
+//! [`COUNTED_MAX`] of one answer, so that a group that is far behind costs a bounded time. For an SQL92
+//! filter the records are read, which costs as much as [`RECORD_COST`] entries each. What was not looked
+//! at is told.
 
 use gantry_codec::body::{GroupLag, QueueLag};
 
-use super::{WatchParts, activity::Activity, survey::member};
+use super::{super::facts::Wanted, WatchParts, activity::Activity, survey::member};
 
 /// Index entries that are looked at for one answer.
 pub(super) const COUNTED_MAX: i64 = 1_000_000;
+
+/// What reading a record counts for, in entries.
+const RECORD_COST: i64 = 10;
 
 /// How far a group is behind in these topics.
 pub fn lag(parts: &WatchParts, group: &str, topics: &[std::sync::Arc<str>]) -> GroupLag {
@@ -61,13 +65,24 @@ fn queue_lag(
     lag.filter = Some(filter.sub_string.clone());
     if filter.matches_all() {
         lag.matching = Some(behind);
-    } else if !filter.is_sql92() && !filter.class_filter_mode {
-        let wanted = |tags_code: i64| filter.matches(tags_code as i32);
-        let counted = parts.facts.count(topic, queue_id, position, behind.min(*budget), &wanted);
-        lag.matching = counted.map(|counted| counted.wanted);
-        let seen = counted.map_or(0, |counted| counted.seen);
-        *budget -= seen;
-        lag.unseen = counted.map_or(0, |_| behind - seen);
+        return lag;
+    }
+    let count = |cost: i64, wanted: Wanted<'_>| {
+        parts.facts.count(topic, queue_id, position, behind.min(*budget / cost), wanted)
+    };
+    let by_tags = |tags_code: i64| filter.matches(tags_code as i32);
+    let (cost, counted) = if !filter.is_sql92() && !filter.class_filter_mode {
+        (1, count(1, Wanted::ByTags(&by_tags)))
+    } else if let Some(filter) = parts.filters.get(topic, group).filter(|_| filter.is_sql92()) {
+        let by_properties = |properties: &str| filter.sql.matches(properties);
+        (RECORD_COST, count(RECORD_COST, Wanted::ByProperties(&by_properties)))
+    } else {
+        return lag;
+    };
+    if let Some(counted) = counted {
+        lag.matching = Some(counted.wanted);
+        *budget -= counted.seen * cost;
+        lag.unseen = behind - counted.seen;
     }
     lag
 }

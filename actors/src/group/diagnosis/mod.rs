@@ -42,7 +42,10 @@ pub use activity::{Activities, Activity, ActivityPort, LastPull};
 pub use conflicts::{Conflict, Conflicts};
 pub use judge::{Judge, KINDS, Limits};
 
-use super::{facts::QueueFacts, offset_table::OffsetView, view::GroupDirectory};
+use super::{
+    facts::QueueFacts, filter_table::FilterDirectory, offset_table::OffsetView,
+    view::GroupDirectory,
+};
 
 /// Between two looks at most, and at least.
 const PERIOD_MAX_MS: i64 = 10_000;
@@ -68,6 +71,8 @@ pub struct WatchParts {
     pub directory: GroupDirectory,
     /// Published offsets.
     pub offsets: OffsetView,
+    /// Published SQL92 filters.
+    pub filters: FilterDirectory,
     /// What topics and queues are like.
     pub facts: Arc<dyn QueueFacts>,
     /// Wall clock.

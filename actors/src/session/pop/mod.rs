@@ -28,9 +28,10 @@ use gantry_codec::{
         PopMessageHeader,
     },
     response_code as rs,
+    sql::Sql,
 };
 
-use super::{Session, Shared};
+use super::{MessageFilter, Session, Shared};
 use crate::{
     error_to_wire::{self, pop::PopRefusal},
     log::batch::ReplyTo,
@@ -137,7 +138,7 @@ impl Client<'_> {
             begins_at_end: header.init_mode != 0,
             in_order,
             attempt: header.attempt_id,
-            filter: subscription(&header.topic, header.exp, header.exp_type.as_deref())?,
+            filter: self.pop_filter(&header.topic, header.exp, header.exp_type.as_deref())?,
             deadline: if header.poll_time > 0 { deadline } else { 0 },
             is_peek: false,
         };
@@ -272,22 +273,31 @@ fn request_for(topic: &str, queue_id: i32) -> PopRequest {
     }
 }
 
-/// The messages that are wanted; None: all.
-fn subscription(
-    topic: &str,
-    expression: Option<String>,
-    kind: Option<&str>,
-) -> Result<Option<Arc<SubscriptionData>>, PopRefusal> {
-    let expression = expression.unwrap_or_default();
-    if expression.is_empty() || expression == filter::MATCH_ALL {
-        return Ok(None);
+impl Client<'_> {
+    /// The messages that are wanted; None: all.
+    fn pop_filter(
+        &self,
+        topic: &str,
+        expression: Option<String>,
+        kind: Option<&str>,
+    ) -> Result<Option<MessageFilter>, PopRefusal> {
+        let expression = expression.unwrap_or_default();
+        if expression.is_empty() || expression == filter::MATCH_ALL {
+            return Ok(None);
+        }
+        let is_tags = |kind: &str| kind.is_empty() || kind.eq_ignore_ascii_case(filter::TAG);
+        if kind.is_none_or(is_tags) {
+            let data = SubscriptionData::build(topic, &expression);
+            let data = data.map_err(|_| PopRefusal::Expression)?;
+            return Ok(Some(MessageFilter::Tags(Arc::new(data))));
+        }
+        if !self.shared.control.serves_sql92() {
+            return Err(PopRefusal::Sql92);
+        }
+        let sql = Sql::compile(&expression).map_err(|_| PopRefusal::Expression)?;
+        let log = self.shared.log.clone();
+        Ok(Some(MessageFilter::Properties { sql: Arc::new(sql), log }))
     }
-    let is_tags = |kind: &str| kind.is_empty() || kind.eq_ignore_ascii_case(filter::TAG);
-    if !kind.is_none_or(is_tags) {
-        return Err(PopRefusal::Sql92);
-    }
-    let data = SubscriptionData::build(topic, &expression).map_err(|_| PopRefusal::Expression)?;
-    Ok(Some(Arc::new(data)))
 }
 
 /// The request as its answer needs it.
