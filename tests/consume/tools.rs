@@ -26,14 +26,14 @@ async fn queues_and_the_progress_in_them() {
     stage.send(names(5..6)).await;
 
     let admin = stage.client.admin();
-    let stats = admin.topic_stats(&stage.daemon.broker, "t").await.unwrap().unwrap();
-    let ends: Vec<_> = stats
-        .offset_table
-        .0
-        .iter()
-        .map(|(q, o)| (q.queue_id, o.min_offset, o.max_offset))
-        .collect();
-    assert_eq!(ends, [(0, 0, 4), (1, 0, 2)]);
+    let mut stats = Default::default();
+    eventually("what was acknowledged to be in the queues", async || {
+        stats = admin.topic_stats(&stage.daemon.broker, "t").await.unwrap().unwrap();
+        let queues = stats.offset_table.0.iter();
+        let ends: Vec<_> = queues.map(|(q, o)| (q.queue_id, o.min_offset, o.max_offset)).collect();
+        ends == [(0, 0, 4), (1, 0, 2)]
+    })
+    .await;
     assert!(stats.offset_table.0.values().all(|queue| queue.last_update_timestamp > 0));
     assert!(admin.topic_stats(&stage.daemon.broker, "absent").await.unwrap().is_none());
 
