@@ -94,17 +94,25 @@ mod tests {
     }
 
     #[test]
-    fn everything_matches_without_a_filter_and_nobody_knows_with_another_kind() {
+    fn everything_matches_without_a_filter() {
         run(async {
             let (_bench, mut peer) = bench().await;
             beat(&mut peer, "one", "TAG", "*").await;
             assert_eq!(queue_lag(&mut peer).await.matching, Some(60));
         });
+    }
+
+    #[test]
+    fn what_matches_by_its_properties_is_counted_and_costs_more() {
         run(async {
-            let (_bench, mut peer) = bench().await;
-            beat(&mut peer, "one", "SQL92", "a > 1").await;
+            let (bench, mut peer) = bench().await;
+            // A message has its offset as a property here.
+            beat(&mut peer, "one", "SQL92", "offset BETWEEN 90 AND 200").await;
             let lag = queue_lag(&mut peer).await;
-            assert_eq!((lag.matching, lag.behind), (None, 60));
+            assert_eq!((lag.matching, lag.behind, lag.unseen), (Some(10), 60, 0));
+            bench.topics.queue("t", 0, 0, 100_140, true);
+            let lag = queue_lag(&mut peer).await;
+            assert_eq!((lag.matching, lag.behind, lag.unseen), (Some(111), 100_100, 100));
         });
     }
 
