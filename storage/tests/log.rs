@@ -279,14 +279,14 @@ fn slices_outlive_the_log() {
 
 /// How many pieces a preparer finds to prepare.
 fn prepare_all(preparer: &mut LogPreparer) -> usize {
-    std::iter::from_fn(|| preparer.prepare().unwrap().then_some(())).count()
+    std::iter::from_fn(|| preparer.prepare(500).unwrap().then_some(())).count()
 }
 
 #[test]
 fn zeros_are_written_as_far_ahead_as_they_should_be() {
     let disk = MemDisk::new();
     let (store, mut tail) = open(&disk);
-    let mut preparer = store.log().preparer(Arc::new(disk.clone()), 500, 100);
+    let mut preparer = store.log().preparer(Arc::new(disk.clone()), 100);
     assert_eq!(prepare_all(&mut preparer), 0, "there is no file");
     install_next(&disk, &mut tail);
     assert_eq!(prepare_all(&mut preparer), 5);
@@ -318,9 +318,9 @@ fn what_cannot_be_prepared_is_an_error_and_the_log_goes_on() {
     let disk = MemDisk::new();
     let (store, mut tail) = open(&disk);
     install_next(&disk, &mut tail);
-    let mut preparer = store.log().preparer(Arc::new(disk.clone()), 500, 100);
+    let mut preparer = store.log().preparer(Arc::new(disk.clone()), 100);
     disk.set_plan(FaultPlan::new(1).at_op(DiskOp::Write, 0, DiskFault::Io));
-    assert!(preparer.prepare().is_err());
+    assert!(preparer.prepare(500).is_err());
     append(&mut tail, 250).unwrap();
     tail.publish(1).unwrap();
     store.log().flusher().sync().unwrap();
@@ -342,9 +342,9 @@ fn zeros_never_meet_records() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // So little ahead that the tail is always about to overtake it.
-            let mut preparer = log.preparer(disk.clone(), 300, 64);
+            let mut preparer = log.preparer(disk.clone(), 64);
             while !is_done.load(Ordering::Acquire) {
-                preparer.prepare().unwrap();
+                preparer.prepare(300).unwrap();
             }
         });
         while append(&mut tail, 200).is_ok() {

@@ -20,7 +20,7 @@ use crate::{
         flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
         indexer::IndexerLink,
         key_index::{KeyIndex, KeyIndexParts},
-        preparer::{AHEAD_BYTES, PIECE_BYTES, Preparer},
+        preparer::{PIECE_BYTES, Preparer},
         state::LogState,
     },
     topic::{Facts, OpenQueue, TopicTable},
@@ -109,7 +109,7 @@ impl Start<'_> {
         let (log, disk) = (store.log().clone(), self.seams.disk.clone());
         let logger = self.child_log("preparer");
         let spec = ChildSpec::new("preparer", Policy::RestartEmpty, move |_| {
-            let preparer = log.preparer(disk.clone(), AHEAD_BYTES, PIECE_BYTES);
+            let preparer = log.preparer(disk.clone(), PIECE_BYTES);
             Ok(Preparer::new(preparer, logger.clone()))
         });
         tree.spawn(spec.place(Place::named("files")));

@@ -3,7 +3,8 @@
 //!
 //! Lives on the allocator's thread, and only with `SYNC_FLUSH`: elsewhere nobody waits for a sync, and
 //! writing everything twice would cost more than it brings. It looks often while the log grows, and
-//! seldom otherwise; nobody waits for it, and when the log overtakes it, syncs are as slow as they are
+//! seldom otherwise, and goes the further ahead the faster that is: a log that hardly grows costs
+//! hardly anything. Nobody waits for it, and when the log overtakes it, syncs are as slow as they are
 //! without it.
 //! Failure policy: an error is logged once, and it tries again later; restart empty.
 
@@ -14,8 +15,10 @@ use gantry_storage::{LogPreparer, PhysicalOffset};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply};
 use slog::{Logger, warn};
 
-/// So much is prepared ahead of the log's end: some tenths of a second at the rate of a fast disk.
-pub const AHEAD_BYTES: u64 = 64 << 20;
+/// So much is prepared ahead of the log's end at most: some tenths of a second at the rate of a fast disk.
+const AHEAD_BYTES_MAX: u64 = 64 << 20;
+/// So many times as much is prepared as the log has grown by since the last look.
+const AHEAD_GROWTHS: u64 = 16;
 /// Pieces in which it is: a sync that comes behind one in the disk's queue waits for no more than that.
 pub const PIECE_BYTES: u64 = 1 << 20;
 
@@ -41,14 +44,17 @@ pub struct Preparer {
 impl Preparer {
     /// Prepares what `preparer` finds to do.
     pub fn new(preparer: LogPreparer, log: Logger) -> Self {
-        Self { preparer, seen: PhysicalOffset(0), is_failing: false, log }
+        Self { seen: preparer.log_end(), preparer, is_failing: false, log }
     }
 
     /// Prepares as much as should be; how long to rest then.
     fn look(&mut self) -> Duration {
+        let end = self.preparer.log_end();
+        let grown = end.since(std::mem::replace(&mut self.seen, end));
+        let ahead = grown.saturating_mul(AHEAD_GROWTHS).clamp(PIECE_BYTES, AHEAD_BYTES_MAX);
         // As many pieces as there can be to do, lest a log that grows as fast keeps the thread.
-        for _ in 0..AHEAD_BYTES / PIECE_BYTES {
-            match self.preparer.prepare() {
+        for _ in 0..AHEAD_BYTES_MAX / PIECE_BYTES {
+            match self.preparer.prepare(ahead) {
                 Ok(true) => self.is_failing = false,
                 Ok(false) => break,
                 Err(e) => {
@@ -59,9 +65,7 @@ impl Preparer {
                 }
             }
         }
-        let end = self.preparer.log_end();
-        let has_grown = std::mem::replace(&mut self.seen, end) != end;
-        if has_grown { PERIOD } else { REST }
+        if grown > 0 { PERIOD } else { REST }
     }
 }
 

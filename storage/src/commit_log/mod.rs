@@ -203,9 +203,9 @@ impl CommitLog {
         LogFlusher::new(self.clone())
     }
 
-    /// What writes zeros up to `ahead` bytes ahead of the end, in pieces of `piece`; one at a time.
-    pub fn preparer(&self, disk: Arc<dyn Disk>, ahead: u64, piece: u64) -> LogPreparer {
-        LogPreparer::new(self.clone(), disk, ahead, piece)
+    /// What writes zeros ahead of the end, in pieces of `piece` bytes; one at a time.
+    pub fn preparer(&self, disk: Arc<dyn Disk>, piece: u64) -> LogPreparer {
+        LogPreparer::new(self.clone(), disk, piece)
     }
 
     /// Calls `f` with the file of `offset`, if there is one, and the place within.

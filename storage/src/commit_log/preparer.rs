@@ -24,14 +24,13 @@ use crate::{disk::Disk, offset::PhysicalOffset};
 pub struct LogPreparer {
     log: CommitLog,
     disk: Arc<dyn Disk>,
-    /// So many bytes are prepared ahead of the end, in pieces of so many.
-    ahead: u64,
+    /// Bytes that are prepared at a time.
     piece: u64,
 }
 
 impl LogPreparer {
-    pub(super) fn new(log: CommitLog, disk: Arc<dyn Disk>, ahead: u64, piece: u64) -> Self {
-        Self { log, disk, ahead, piece: piece.max(1) }
+    pub(super) fn new(log: CommitLog, disk: Arc<dyn Disk>, piece: u64) -> Self {
+        Self { log, disk, piece: piece.max(1) }
     }
 
     /// Where the log ends.
@@ -39,12 +38,12 @@ impl LogPreparer {
         self.log.max_offset()
     }
 
-    /// Prepares the next piece, and brings it to the disk; `false` if as much is prepared as should be,
-    /// or the log has no file there yet. Blocks.
+    /// Prepares the next piece, and brings it to the disk; `false` if `ahead` bytes behind the log's end
+    /// are prepared, or the log has no file there yet. Blocks.
     ///
     /// # Errors
     /// If the system refuses.
-    pub fn prepare(&mut self) -> io::Result<bool> {
+    pub fn prepare(&mut self, ahead: u64) -> io::Result<bool> {
         let shared = &self.log.0;
         if self.log.is_poisoned() {
             return Ok(false);
@@ -52,7 +51,7 @@ impl LogPreparer {
         let path = {
             let _guard = shared.lock_prepared();
             let from = PhysicalOffset(shared.prepared.load(Ordering::Acquire));
-            let goal = self.log.max_offset().plus(self.ahead);
+            let goal = self.log.max_offset().plus(ahead);
             let file_end = self.log.at(from, |segment, _| Some(segment.end()));
             let Some(file_end) = file_end.filter(|_| from < goal) else { return Ok(false) };
             // Up to the end of a piece, so that later ones begin where blocks do.
