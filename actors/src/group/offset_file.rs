@@ -30,6 +30,7 @@ pub fn take_offsets(file: &mut ConsumerOffsetTable) -> Vec<Commit> {
             topic: topic.clone(),
             queue_id,
             offset,
+            only_forward: false,
         }));
     }
     commits

@@ -41,6 +41,8 @@ pub struct Commit {
     pub queue_id: i32,
     /// The next offset to consume.
     pub offset: i64,
+    /// Whether it counts only if it is not behind what was committed before.
+    pub only_forward: bool,
 }
 
 /// The published offsets; clones read the same table.
@@ -155,6 +157,11 @@ impl OffsetTable {
         let cell = self.known_cell(&commit.group, &commit.topic, commit.queue_id);
         match cell {
             Some(cell) if cell.reset.load(Ordering::Relaxed) => return false,
+            Some(cell)
+                if commit.only_forward && cell.offset.load(Ordering::Relaxed) > commit.offset =>
+            {
+                return false;
+            }
             Some(cell) => cell.offset.store(commit.offset, Ordering::Release),
             None => {
                 self.insert(&commit.group, &commit.topic, commit.queue_id, commit.offset);
@@ -271,7 +278,8 @@ mod tests {
     use super::*;
 
     fn commit(group: &str, topic: &str, queue_id: i32, offset: i64) -> Commit {
-        Commit { group: group.into(), topic: topic.into(), queue_id, offset }
+        let (group, topic) = (group.into(), topic.into());
+        Commit { group, topic, queue_id, offset, only_forward: false }
     }
 
     fn table() -> (OffsetTable, OffsetView) {
@@ -288,6 +296,10 @@ mod tests {
         assert_eq!(view.get("g", "t", 0), Some(10));
         assert!(table.commit(&commit("g", "t", 0, 4)));
         assert_eq!(view.get("g", "t", 0), Some(4), "a known queue needs no publishing");
+        let forward = |offset| Commit { only_forward: true, ..commit("g", "t", 0, offset) };
+        assert!(!table.commit(&forward(3)), "but for those that go forward only");
+        assert!(table.commit(&forward(5)));
+        assert_eq!(view.get("g", "t", 0), Some(5));
         assert_eq!(view.get("g", "t", 1), None);
         assert_eq!(view.get("g", "other", 0), None);
         assert_eq!(view.get("other", "t", 0), None);

@@ -79,14 +79,22 @@ impl OffsetsPort {
 
     /// Takes a commit. Ignored while a reset of the queue waits for the next pull.
     pub fn commit(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        self.gather(group, topic, queue_id, offset, false);
+    }
+
+    fn gather(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64, only_forward: bool) {
         let same =
             |c: &&mut Commit| c.queue_id == queue_id && *c.topic == *topic && *c.group == *group;
         if let Some(commit) = self.gathered.iter_mut().find(same) {
-            commit.offset = offset;
+            if !only_forward {
+                (commit.offset, commit.only_forward) = (offset, false);
+            } else {
+                commit.offset = commit.offset.max(offset);
+            }
             return;
         }
         let (group, topic) = (self.name(group), self.name(topic));
-        self.gathered.push(Commit { group, topic, queue_id, offset });
+        self.gathered.push(Commit { group, topic, queue_id, offset, only_forward });
         if self.gathered.len() >= GATHERED_MAX {
             self.send_all();
         }
@@ -96,8 +104,9 @@ impl OffsetsPort {
     /// not heard yet that another one has its queue, still says where it was. Who means to go back says so
     /// with UPDATE_CONSUMER_OFFSET.
     pub fn commit_forward(&mut self, group: &str, topic: &str, queue_id: i32, offset: i64) {
+        // What the view has need not be all: commits may be under way to the actor, which decides.
         if self.view.get(group, topic, queue_id).is_none_or(|known| known <= offset) {
-            self.commit(group, topic, queue_id, offset);
+            self.gather(group, topic, queue_id, offset, true);
         }
     }
 

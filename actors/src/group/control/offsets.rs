@@ -178,6 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn a_pull_does_not_take_back_what_was_committed_right_before_it() {
+        run(async {
+            let (_bench, mut peer) = bench().await;
+            let conn = peer.conn.clone();
+            peer.ask(update("g", "t", 0, 9)).await;
+            // In one burst, when nobody has seen the commit yet.
+            peer.session.request(oneway(update("g", "t", 0, 10)), &conn);
+            peer.session.offsets.commit_forward("g", "t", 0, 9);
+            peer.session.burst_end();
+            assert_eq!(offset(&mut peer, "t", 0).await, Some(10));
+            // In two, when the first is under way.
+            peer.session.request(oneway(update("g", "t", 0, 12)), &conn);
+            peer.session.burst_end();
+            peer.session.offsets.commit_forward("g", "t", 0, 11);
+            peer.session.burst_end();
+            assert_eq!(offset(&mut peer, "t", 0).await, Some(12));
+        });
+    }
+
+    #[test]
     fn a_query_finds_what_was_committed_before_on_the_same_connection() {
         run(async {
             let (_bench, mut peer) = bench().await;

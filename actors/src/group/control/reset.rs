@@ -54,6 +54,7 @@ impl Control {
             topic: std::sync::Arc::clone(&topic),
             queue_id: *queue_id,
             offset: *offset,
+            only_forward: false,
         });
         self.0.offsets.send(ResetOffsets(order.collect())).await?;
         Ok(self.table(&header.topic, offsets))
