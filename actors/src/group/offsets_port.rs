@@ -86,10 +86,10 @@ impl OffsetsPort {
         let same =
             |c: &&mut Commit| c.queue_id == queue_id && *c.topic == *topic && *c.group == *group;
         if let Some(commit) = self.gathered.iter_mut().find(same) {
-            if !only_forward {
-                (commit.offset, commit.only_forward) = (offset, false);
-            } else {
+            if only_forward {
                 commit.offset = commit.offset.max(offset);
+            } else {
+                (commit.offset, commit.only_forward) = (offset, false);
             }
             return;
         }

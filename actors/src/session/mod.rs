@@ -34,7 +34,7 @@ use gantry_storage::PullOutcome;
 
 pub use about::About;
 pub use cold::{ColdReader, ColdReaders};
-pub use message_filter::MessageFilter;
+pub use message_filter::{MessageFilter, is_by_tags, properties_pass};
 pub use pop::PopReply;
 pub use pull::PullRequest;
 pub use shared::{SessionConfig, Shared};

@@ -8,17 +8,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gantry_codec::{
-    Command, PullHeader, PullReply, SerializeType, body::SubscriptionData, filter,
-    response_code as rs, sql::Sql,
-};
+use gantry_codec::{Command, PullHeader, PullReply, SerializeType, filter, response_code as rs};
 use gantry_storage::{
     CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold, pull,
 };
 use slog::{error, warn};
 use tokio::time::Instant;
 
-use super::{MessageFilter, Session, cold::ColdPull};
+use super::{MessageFilter, Session, cold::ColdPull, is_by_tags};
 use crate::{
     error_to_wire::{self, PullRefusal},
     group::Activity,
@@ -193,7 +190,8 @@ impl Session {
         if filter.version < header.sub_version {
             return Err(PullRefusal::OldFilter);
         }
-        Ok(Some(self.by_properties(filter.sql.clone())))
+        let (sql, log) = (filter.sql.clone(), self.shared.log.clone());
+        Ok(Some(MessageFilter::Properties { sql, log }))
     }
 
     /// The filter that the request brings along; the last one is kept, as it seldom changes.
@@ -202,8 +200,7 @@ impl Session {
         header: &PullHeader<'_>,
     ) -> Result<Option<MessageFilter>, PullRefusal> {
         let expression = header.subscription.unwrap_or_default();
-        let is_tags = |kind: &str| kind.is_empty() || kind.eq_ignore_ascii_case(filter::TAG);
-        let is_tags = header.expression_type.is_none_or(is_tags);
+        let is_tags = is_by_tags(header.expression_type);
         if is_tags && matches!(expression, "" | filter::MATCH_ALL) {
             return Ok(None);
         }
@@ -217,22 +214,12 @@ impl Session {
         if let Some(last) = self.last_filter.as_ref().filter(same) {
             return Ok(Some(last.filter.clone()));
         }
-        let filter = if is_tags {
-            let data = SubscriptionData::build(header.topic, expression)
-                .map_err(|e| PullRefusal::Expression(e.to_string()))?;
-            MessageFilter::Tags(Arc::new(data))
-        } else {
-            let sql =
-                Sql::compile(expression).map_err(|e| PullRefusal::Expression(e.to_string()))?;
-            self.by_properties(Arc::new(sql))
-        };
+        let log = &self.shared.log;
+        let filter = MessageFilter::compile(header.topic, expression, is_tags, log)
+            .map_err(PullRefusal::Expression)?;
         self.last_filter =
             Some(BroughtFilter { expression: expression.into(), filter: filter.clone() });
         Ok(Some(filter))
-    }
-
-    fn by_properties(&self, sql: Arc<Sql>) -> MessageFilter {
-        MessageFilter::Properties { sql, log: self.shared.log.clone() }
     }
 
     /// Reads from the views, if that needs no disk.

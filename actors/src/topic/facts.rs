@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use actix::Addr;
 use futures_util::future::LocalBoxFuture;
-use gantry_codec::{body::TopicConfig, record};
-use gantry_storage::{
-    Boundary, CommitLog, ConsumeQueueView, IndexEntry, QueueOffset, offset_by_time,
-};
+use gantry_codec::body::TopicConfig;
+use gantry_storage::{Boundary, CommitLog, ConsumeQueueView, QueueOffset, offset_by_time};
 use gantry_supervisor::Shell;
 
 use super::{
@@ -15,7 +13,10 @@ use super::{
     topics::{CreateTopic, Topics},
     view::{QueueSlot, TopicTable},
 };
-use crate::group::{Counted, QueueFacts, RetryTopic, RetryTopics, Wanted};
+use crate::{
+    group::{Counted, QueueFacts, RetryTopic, RetryTopics, Wanted},
+    session::properties_pass,
+};
 
 /// See the module's text.
 pub struct Facts {
@@ -46,16 +47,6 @@ impl Facts {
 
     fn view(&self, topic: &str, queue_id: i32) -> Option<Arc<ConsumeQueueView>> {
         self.queues.view(&*self.slot(topic, queue_id)?)
-    }
-
-    /// Whether the properties of the entry's message are `wanted`, or cannot be read.
-    fn has_properties(&self, entry: &IndexEntry, wanted: &dyn Fn(&str) -> bool) -> bool {
-        let asked = self.log.with_rest(entry.offset, |rest| {
-            let record = rest.get(..entry.size as usize)?;
-            let head = record::decode_head(record).ok()?;
-            head.properties(record).ok().map(wanted)
-        });
-        asked.flatten().unwrap_or(true)
     }
 
     /// The offset by store time (ms); 0 for a queue that was never written.
@@ -105,7 +96,7 @@ impl QueueFacts for Facts {
             let behind = view.each(from, (end - next) as u64, |_, entry| {
                 let is_wanted = match wanted {
                     Wanted::ByTags(wanted) => view.tags_code(&entry).is_none_or(wanted),
-                    Wanted::ByProperties(wanted) => self.has_properties(&entry, wanted),
+                    Wanted::ByProperties(wanted) => properties_pass(&self.log, &entry, wanted),
                 };
                 counted.wanted += i64::from(is_wanted);
                 true

@@ -20,18 +20,15 @@ pub use reply::PopReply;
 use std::sync::Arc;
 
 use gantry_codec::{
-    Command, Header,
-    body::SubscriptionData,
-    filter, request_code as rq,
+    Command, Header, filter, request_code as rq,
     requests::pull::{
         NotificationHeader, PeekMessageHeader, PollingInfoHeader, PollingInfoResponse,
         PopMessageHeader,
     },
     response_code as rs,
-    sql::Sql,
 };
 
-use super::{MessageFilter, Session, Shared};
+use super::{MessageFilter, Session, Shared, is_by_tags};
 use crate::{
     error_to_wire::{self, pop::PopRefusal},
     log::batch::ReplyTo,
@@ -285,18 +282,12 @@ impl Client<'_> {
         if expression.is_empty() || expression == filter::MATCH_ALL {
             return Ok(None);
         }
-        let is_tags = |kind: &str| kind.is_empty() || kind.eq_ignore_ascii_case(filter::TAG);
-        if kind.is_none_or(is_tags) {
-            let data = SubscriptionData::build(topic, &expression);
-            let data = data.map_err(|_| PopRefusal::Expression)?;
-            return Ok(Some(MessageFilter::Tags(Arc::new(data))));
-        }
-        if !self.shared.control.serves_sql92() {
+        let is_tags = is_by_tags(kind);
+        if !is_tags && !self.shared.control.serves_sql92() {
             return Err(PopRefusal::Sql92);
         }
-        let sql = Sql::compile(&expression).map_err(|_| PopRefusal::Expression)?;
-        let log = self.shared.log.clone();
-        Ok(Some(MessageFilter::Properties { sql: Arc::new(sql), log }))
+        let compiled = MessageFilter::compile(topic, &expression, is_tags, &self.shared.log);
+        compiled.map(Some).map_err(|_| PopRefusal::Expression)
     }
 }
 
