@@ -9,6 +9,7 @@ use slog::Logger;
 
 use super::{states::PopStates, waiters::WaiterCount};
 use crate::{
+    expiry::Undertaker,
     log::appender::Appender,
     session::ColdReaders,
     topic::{Facts, Topics},
@@ -27,6 +28,8 @@ pub struct PopParts {
     pub limits: PullLimits,
     /// The log's writer.
     pub appender: Addr<Shell<Appender>>,
+    /// Makes dead letters of what has expired.
+    pub undertaker: Addr<Shell<Undertaker>>,
     /// Reads that may wait for the disk.
     pub cold: ColdReaders,
     /// The broker's name.

@@ -125,7 +125,8 @@ impl Pops {
         let (parts, control) = (self.0.parts.clone(), self.0.control.clone());
         let log = parts.log_to.new(o!("actor" => "pops", "group" => name.to_string()));
         let spec = ChildSpec::new(format!("pops/{name}"), Policy::RestartFromDisk, move |_| {
-            Ok(PopGroup::new(name.clone(), parts.clone(), control.offsets_port(), log.clone()))
+            let (offsets, directory) = (control.offsets_port(), control.directory().clone());
+            Ok(PopGroup::new(name.clone(), parts.clone(), offsets, directory, log.clone()))
         });
         self.0.tree.spawn(spec.place(self.0.place.clone()))
     }

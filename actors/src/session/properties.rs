@@ -26,6 +26,8 @@ pub struct Scan {
     pub region: bool,
     /// `POP_CK`: to be taken out before storing.
     pub pop_ck: bool,
+    /// A property that says when the message ends ([`crate::expiry`]).
+    pub ends: bool,
 }
 
 impl Scan {
@@ -51,6 +53,7 @@ impl Scan {
                 names::CLUSTER => scan.cluster = true,
                 names::MSG_REGION => scan.region = true,
                 names::POP_CK => scan.pop_ck = true,
+                names::GANTRY_TTL_MS | names::GANTRY_EXPIRES_MS => scan.ends = true,
                 _ => {}
             }
         }

@@ -14,6 +14,7 @@ use super::{
     names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
     retention,
 };
+use crate::expiry;
 
 /// Largest number of queues that a topic may be given.
 const QUEUES_MAX: i32 = 65_536;
@@ -220,6 +221,7 @@ fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, To
         };
         if let Some(name) = change.strip_prefix('+') {
             retention::check(name, value).map_err(wrong)?;
+            expiry::check(name, value).map_err(wrong)?;
             known.insert(name.to_owned(), value.clone());
         } else if let Some(name) = change.strip_prefix('-') {
             known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;
@@ -292,6 +294,7 @@ mod tests {
             ("-retention.ms", "", "the topic does not have it"),
             ("+retention.ms", "soon", "must be a number from 1 on"),
             ("+retention.unconsumed", "maybe", "must be keep or delete"),
+            ("+gantry.ttl.ms", "soon", "must be a number from 1 on"),
         ] {
             let error = catalog.asked_for(asked(&[(name, value)])).unwrap_err().to_string();
             assert_eq!(error, format!("topic[t]: attribute {name}: {reason}"));

@@ -26,6 +26,7 @@ use gantry_storage::ConsumeQueueView;
 use gantry_supervisor::Shell;
 
 use super::{names::PERM_READ, queue::Queue};
+use crate::expiry::Lifetime;
 
 /// A queue that is watched has a new end.
 #[derive(Message)]
@@ -291,6 +292,8 @@ impl QueueSlot {
 pub struct TopicView {
     /// The topic's configuration.
     pub config: TopicConfig,
+    /// How long its messages live, if not for ever.
+    pub lifetime: Option<Lifetime>,
     /// Its queues by number; as many as it ever had in this life.
     pub queues: Box<[Arc<QueueSlot>]>,
     current: AtomicBool,
@@ -305,7 +308,8 @@ impl fmt::Debug for TopicView {
 impl TopicView {
     /// A view that is about to be published.
     pub fn new(config: TopicConfig, queues: Vec<Arc<QueueSlot>>) -> Self {
-        Self { config, queues: queues.into(), current: AtomicBool::new(true) }
+        let lifetime = Lifetime::of(&config.topic_name, &config.attributes);
+        Self { config, lifetime, queues: queues.into(), current: AtomicBool::new(true) }
     }
 
     /// The queue of that number.

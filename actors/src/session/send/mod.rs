@@ -15,13 +15,14 @@ use gantry_codec::{BatchMessages, Command, SendHeader};
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
-use super::{Session, properties::Scan};
+use super::{Session, Shared, properties::Scan};
 use crate::{
     error_to_wire::{self, SendRefusal},
+    expiry::PropertyError,
     log::batch::{AppendBatch, Send, SendResult},
     net::{ConnectionHandle, Outcome},
     topic::{
-        CreateTopic,
+        CreateTopic, TopicView,
         names::{self as topic_names, DLQ_PREFIX, RETRY_PREFIX},
     },
 };
@@ -123,6 +124,9 @@ impl Session {
             queue_id = 0;
         }
         let placement = self.place(&view, queue_id, &scan)?;
+        if scan.ends {
+            check_end(header.properties, &view)?;
+        }
         // Here and not on the appender's thread: the first use of a queue reads its files.
         placement.slot.settle().map_err(SendRefusal::Queue)?;
         Ok(Accepted { header, placement, scan, reconsume_times })
@@ -156,14 +160,17 @@ impl Session {
         cmd: &Command,
         accepted: &Accepted<'_>,
         conn: &ConnectionHandle,
-    ) -> Result<(), SendRefusal> {
+    ) -> Result<(), Detour> {
         self.check_body(cmd.body.len())?;
         let first = self.batch.messages.len();
         let start = self.batch.properties.len();
         let shared = &self.shared;
         for item in BatchMessages::new(&cmd.body) {
-            let added = item.map_err(SendRefusal::Batch).and_then(|item| {
+            let added = item.map_err(SendRefusal::Batch).map_err(Detour::from).and_then(|item| {
                 let scan = Scan::of(item.properties);
+                if scan.ends {
+                    check_end_of_item(shared, item.properties, accepted)?;
+                }
                 let fresh_key = || shared.unique_keys.next(shared.clock.now_ms());
                 let text = &mut self.batch.properties;
                 let properties = append_properties(text, item.properties, &scan, "", fresh_key)?;
@@ -177,7 +184,7 @@ impl Session {
             }
         }
         if self.batch.messages.len() == first {
-            return Err(SendRefusal::EmptyBatch);
+            return Err(SendRefusal::EmptyBatch.into());
         }
         self.add_send(cmd, accepted, first, conn);
         Ok(())
@@ -252,4 +259,25 @@ impl Session {
         #[expect(clippy::disallowed_methods, reason = "waits for credits and ends with them")]
         tokio::task::spawn_local(waits);
     }
+}
+
+fn check_end_of_item(
+    shared: &Shared,
+    properties: &str,
+    accepted: &Accepted<'_>,
+) -> Result<(), Detour> {
+    let topic = &accepted.placement.meant_for().topic;
+    let view = shared.topics.get(topic);
+    check_end(properties, &*view.ok_or_else(|| SendRefusal::NoQueue(topic.to_string()))?)
+}
+
+/// Has the topic noted as one whose messages may say when they end, before the first of these is stored:
+/// else readers would not look.
+pub(super) fn check_end(properties: &str, view: &TopicView) -> Result<(), Detour> {
+    PropertyError::check(properties).map_err(SendRefusal::Property)?;
+    let topic = &view.config.topic_name;
+    if view.lifetime.is_some_and(|lifetime| lifetime.by_message) || topic.starts_with(DLQ_PREFIX) {
+        return Ok(());
+    }
+    Err(Detour::CreateTopic(CreateTopic::noted_for_ends(topic)))
 }
