@@ -82,11 +82,6 @@ pub struct PropertyError {
     value: String,
 }
 
-/// Whether a property of this name says when its message ends.
-pub fn is_property(name: &str) -> bool {
-    matches!(name, names::GANTRY_TTL_MS | names::GANTRY_EXPIRES_MS)
-}
-
 impl PropertyError {
     /// The first property that cannot be read.
     ///

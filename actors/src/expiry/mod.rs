@@ -31,6 +31,6 @@ mod reading;
 mod undertaker;
 
 pub use account::Account;
-pub use lifetime::{Lifetime, MESSAGES, PropertyError, check, ends_of, is_property};
+pub use lifetime::{Lifetime, MESSAGES, PropertyError, check, ends_of};
 pub use reading::{Expired, Living, read};
 pub use undertaker::{Burial, Bury, Undertaker, UndertakerParts};

@@ -163,7 +163,7 @@ mod tests {
             queues: vec![QueueLag { expired, ..queue.clone() }],
             ..GroupLag::default()
         };
-        let shown = |expired| show(&lag(expired), false).to_string();
+        let shown = |expired| show(&lag(expired), false).text();
         assert!(shown(3).contains("expired") && !shown(0).contains("expired"));
     }
 }
