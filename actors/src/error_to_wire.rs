@@ -293,7 +293,7 @@ pub fn refused_append(
         SendResult::Refused(why) => {
             (rs::SERVICE_NOT_AVAILABLE, format!("service not available now. {why}"))
         }
-        SendResult::Open | SendResult::Stored(_) => {
+        SendResult::Open | SendResult::Stored(_) | SendResult::Duplicate(_) => {
             (rs::SYSTEM_ERROR, "the send was lost by an internal failure, try again".to_owned())
         }
     };

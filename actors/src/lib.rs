@@ -13,7 +13,7 @@
 //! | replies leave with one write | [`net::outbox`] |
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`expiry`] (messages
-//! that are not delivered any more), [`schedule`] (delayed messages),
+//! that are not delivered any more), [`dedup`] (messages that are sent twice), [`schedule`] (delayed messages),
 //! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
@@ -23,6 +23,7 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod dedup;
 pub mod error_to_wire;
 pub mod expiry;
 pub mod group;

@@ -189,6 +189,7 @@ impl Start<'_> {
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
         self.verify_queues(&store, &table)?;
         self.catch_up(&store, &table, &actors).await;
+        self.refill_windows(&table, &queues, &store);
         self.start_checkpointer(&store, &actors).await?;
         let facts = Arc::new(Facts {
             topics: table.clone(),

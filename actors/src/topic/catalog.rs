@@ -14,7 +14,7 @@ use super::{
     names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
     retention,
 };
-use crate::expiry;
+use crate::{dedup, expiry};
 
 /// Largest number of queues that a topic may be given.
 const QUEUES_MAX: i32 = 65_536;
@@ -222,6 +222,7 @@ fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, To
         if let Some(name) = change.strip_prefix('+') {
             retention::check(name, value).map_err(wrong)?;
             expiry::check(name, value).map_err(wrong)?;
+            dedup::check(name, value).map_err(wrong)?;
             known.insert(name.to_owned(), value.clone());
         } else if let Some(name) = change.strip_prefix('-') {
             known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;

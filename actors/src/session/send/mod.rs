@@ -11,12 +11,15 @@ mod answers;
 mod placement;
 mod stored;
 
+use std::sync::Arc;
+
 use gantry_codec::{BatchMessages, Command, SendHeader};
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
 use super::{Session, Shared, properties::Scan};
 use crate::{
+    dedup::Window,
     error_to_wire::{self, SendRefusal},
     expiry::PropertyError,
     log::batch::{AppendBatch, Send, SendResult},
@@ -47,6 +50,8 @@ struct Accepted<'a> {
     placement: Placement,
     scan: Scan,
     reconsume_times: i32,
+    /// Of its topic, if that stores messages once.
+    window: Option<Arc<Window>>,
 }
 
 impl Session {
@@ -129,7 +134,7 @@ impl Session {
         }
         // Here and not on the appender's thread: the first use of a queue reads its files.
         placement.slot.settle().map_err(SendRefusal::Queue)?;
-        Ok(Accepted { header, placement, scan, reconsume_times })
+        Ok(Accepted { header, placement, scan, reconsume_times, window: view.window.clone() })
     }
 
     /// Whether a message that a consumer sends to its retry topic itself has had all its tries.
@@ -218,6 +223,9 @@ impl Session {
         let batch = &mut self.batch;
         batch.bytes += cmd.body.len() + accepted.header.properties.len();
         batch.wait_flush |= !accepted.scan.no_wait;
+        if let Some(window) = &accepted.window {
+            batch.windows.push((batch.sends.len(), window.clone()));
+        }
         batch.sends.push(Send {
             opaque: cmd.opaque,
             serialize_type: cmd.serialize_type,
