@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -30,6 +30,8 @@ pub struct Activity {
     offset: AtomicI64,
     connection: AtomicU64,
     delivered: AtomicU64,
+    /// Whether who pulled last has committed since.
+    committed: AtomicBool,
     /// Messages per second, as bits; written by the watch.
     rate: AtomicU64,
 }
@@ -43,6 +45,8 @@ pub struct LastPull {
     pub offset: i64,
     /// Where it came from.
     pub connection: ConnectionId,
+    /// Whether a commit by the same client has come since.
+    pub committed: bool,
 }
 
 impl Activity {
@@ -50,7 +54,15 @@ impl Activity {
     pub fn pulled(&self, now_ms: i64, offset: i64, connection: ConnectionId) {
         self.offset.store(offset, Relaxed);
         self.connection.store(connection.0, Relaxed);
+        self.committed.store(false, Relaxed);
         self.pulled_at_ms.store(now_ms, Relaxed);
+    }
+
+    /// The client on that connection has committed.
+    pub fn committed(&self, connection: ConnectionId) {
+        if self.connection.load(Relaxed) == connection.0 {
+            self.committed.store(true, Relaxed);
+        }
     }
 
     /// So many messages have been delivered.
@@ -62,7 +74,8 @@ impl Activity {
     pub fn last(&self) -> Option<LastPull> {
         let at_ms = Some(self.pulled_at_ms.load(Relaxed)).filter(|at_ms| *at_ms > 0)?;
         let connection = ConnectionId(self.connection.load(Relaxed));
-        Some(LastPull { at_ms, offset: self.offset.load(Relaxed), connection })
+        let committed = self.committed.load(Relaxed);
+        Some(LastPull { at_ms, offset: self.offset.load(Relaxed), connection, committed })
     }
 
     /// Messages delivered so far.
@@ -167,7 +180,7 @@ mod tests {
         // Another session may hold the name of the topic's next life.
         two.of(&slot, &"t".into(), 0).delivered(3);
         let found = slot.activities.get("t", 0).unwrap();
-        let last = LastPull { at_ms: 5, offset: 7, connection: ConnectionId(1) };
+        let last = LastPull { at_ms: 5, offset: 7, connection: ConnectionId(1), committed: false };
         assert_eq!((found.last(), found.total()), (Some(last), 3));
         assert_eq!(one.of(&slot, &topic, 1).last(), None);
         assert_eq!(one.of(&other, &topic, 0).last(), None);
