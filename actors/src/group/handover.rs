@@ -262,7 +262,19 @@ mod tests {
             assert_eq!(offset, "10");
             assert!((MOMENT..SHORT).contains(&waited), "{waited:?}");
             let (_, waited) = asks(&mut heir, async {}).await;
-            assert!(waited < MOMENT, "committed since it pulled: {waited:?}");
+            assert!(waited < MOMENT, "it is its own now: {waited:?}");
+            let (_, waited) = asks(&mut owner, async {
+                pass(MOMENT).await;
+                heir.ask(update(10)).await;
+            })
+            .await;
+            assert!(
+                (MOMENT..SHORT).contains(&waited),
+                "another comes before it pulled: {waited:?}"
+            );
+            owner.ask(update(10)).await;
+            let (_, waited) = asks(&mut heir, async {}).await;
+            assert!(waited < MOMENT, "committed: {waited:?}");
         });
     }
 
@@ -296,7 +308,7 @@ mod tests {
         run(async {
             let (bench, mut owner, mut heir) = pulled().await;
             let mut stranger = bench.connect(3);
-            for peer in [&mut owner, &mut stranger] {
+            for peer in [&mut stranger, &mut owner] {
                 let (offset, waited) = asks(peer, async {}).await;
                 assert_eq!(offset, "7");
                 assert!(waited < MOMENT, "{waited:?}");

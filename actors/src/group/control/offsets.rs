@@ -43,21 +43,20 @@ impl ControlSession {
         })
     }
 
-    /// What a member that asks for the offset of a queue has to wait for: another member that has
-    /// pulled from it since its last commit.
+    /// What a member that asks for the offset of a queue has to wait for: another member that has asked
+    /// for it or has pulled from it, and has not committed since.
     fn handover(&self, header: &QueryConsumerOffsetHeader, heir: ConnectionId) -> Option<Wait> {
         let view = self.control.group(&header.consumer_group)?;
-        let last = view.slot().activities.get(&header.topic, header.queue_id)?.last()?;
-        if last.committed || last.connection == heir {
-            return None;
-        }
         let membership = view.membership();
-        let is_member = |id| membership.members.iter().any(|member| member.connection.id() == id);
-        if membership.is_broadcasting() || !is_member(heir) || !is_member(last.connection) {
+        if membership.is_broadcasting() || membership.id_on(heir).is_none() {
             return None;
         }
         let topic = header.topic.as_str().into();
-        view.slot().handovers.wait(&topic, header.queue_id, last.connection, Instant::now())
+        let activity = view.slot().activities.of(&topic, header.queue_id);
+        // Who asks next waits for this one, which will have consumed something by then.
+        let owner = activity.asked(heir)?;
+        membership.id_on(owner)?;
+        view.slot().handovers.wait(&topic, header.queue_id, owner, Instant::now())
     }
 
     /// A member has committed: whoever is to have the queue next may be told where it stands.

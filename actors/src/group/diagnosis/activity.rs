@@ -30,7 +30,7 @@ pub struct Activity {
     offset: AtomicI64,
     connection: AtomicU64,
     delivered: AtomicU64,
-    /// Whether who pulled last has committed since.
+    /// Whether the client on that connection has committed since it pulled or asked for the offset.
     committed: AtomicBool,
     /// Messages per second, as bits; written by the watch.
     rate: AtomicU64,
@@ -43,10 +43,8 @@ pub struct LastPull {
     pub at_ms: i64,
     /// The first message that it asked for: those before were delivered.
     pub offset: i64,
-    /// Where it came from.
+    /// Where it came from; or who has asked for the queue's offset since.
     pub connection: ConnectionId,
-    /// Whether a commit by the same client has come since.
-    pub committed: bool,
 }
 
 impl Activity {
@@ -65,6 +63,14 @@ impl Activity {
         }
     }
 
+    /// The client on that connection wants to know where to begin: it is the one to commit from now on.
+    /// Returns which one was, if that has not committed since it asked or pulled.
+    pub fn asked(&self, connection: ConnectionId) -> Option<ConnectionId> {
+        let before = ConnectionId(self.connection.swap(connection.0, Relaxed));
+        let committed = self.committed.swap(false, Relaxed);
+        (!committed && before != connection && before != ConnectionId(0)).then_some(before)
+    }
+
     /// So many messages have been delivered.
     pub fn delivered(&self, messages: u64) {
         self.delivered.fetch_add(messages, Relaxed);
@@ -74,8 +80,7 @@ impl Activity {
     pub fn last(&self) -> Option<LastPull> {
         let at_ms = Some(self.pulled_at_ms.load(Relaxed)).filter(|at_ms| *at_ms > 0)?;
         let connection = ConnectionId(self.connection.load(Relaxed));
-        let committed = self.committed.load(Relaxed);
-        Some(LastPull { at_ms, offset: self.offset.load(Relaxed), connection, committed })
+        Some(LastPull { at_ms, offset: self.offset.load(Relaxed), connection })
     }
 
     /// Messages delivered so far.
@@ -180,10 +185,24 @@ mod tests {
         // Another session may hold the name of the topic's next life.
         two.of(&slot, &"t".into(), 0).delivered(3);
         let found = slot.activities.get("t", 0).unwrap();
-        let last = LastPull { at_ms: 5, offset: 7, connection: ConnectionId(1), committed: false };
+        let last = LastPull { at_ms: 5, offset: 7, connection: ConnectionId(1) };
         assert_eq!((found.last(), found.total()), (Some(last), 3));
         assert_eq!(one.of(&slot, &topic, 1).last(), None);
         assert_eq!(one.of(&other, &topic, 0).last(), None);
+    }
+
+    #[test]
+    fn who_asks_is_the_next_to_commit() {
+        let (one, two, three) = (ConnectionId(1), ConnectionId(2), ConnectionId(3));
+        let activity = Activity::default();
+        assert_eq!(activity.asked(one), None, "nobody before");
+        activity.pulled(5, 7, one);
+        assert_eq!(activity.asked(two), Some(one));
+        activity.committed(one);
+        assert_eq!(activity.asked(three), Some(two), "which has not pulled yet");
+        activity.committed(three);
+        assert_eq!(activity.asked(two), None);
+        assert_eq!(activity.asked(two), None, "nobody waits for itself");
     }
 
     #[test]
