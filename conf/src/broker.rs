@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
-    NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
-    Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer,
-    merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
+    NetworkConfig, PopConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources,
+    StoreConfig, Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective,
+    layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -47,6 +47,8 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// What a pull gets.
     pub pull: PullConfig,
+    /// Pops.
+    pub pop: PopConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
     /// Its log.
@@ -94,6 +96,7 @@ impl BrokerConfig {
             topics: all.view()?,
             groups: all.view()?,
             pull: all.view()?,
+            pop: all.view()?,
             transactions: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,

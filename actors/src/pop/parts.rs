@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::Addr;
+use gantry_codec::body::MessageRequestMode;
 use gantry_storage::{Clock, CommitLog, PullLimits};
 use gantry_supervisor::Shell;
 use slog::Logger;
@@ -14,6 +15,19 @@ use crate::{
     session::ColdReaders,
     topic::{Facts, Topics},
 };
+
+/// What the configuration says of pops.
+#[derive(Clone, Copy, Debug)]
+pub struct PopSettings {
+    /// Of a hundred pops, so many look at the retry topics first.
+    pub retry_first_percent: u32,
+    /// Retry topics have the newer names.
+    pub retry_v2: bool,
+    /// How a group consumes that nobody has told.
+    pub mode: MessageRequestMode,
+    /// With how many others its clients share their queues then, if they pop.
+    pub share_queue_num: i32,
+}
 
 /// What the actors of all groups work with.
 #[derive(Clone)]
@@ -38,6 +52,8 @@ pub struct PopParts {
     pub store_host: std::net::SocketAddr,
     /// Where what is out is kept.
     pub states: Arc<PopStates>,
+    /// See there.
+    pub settings: PopSettings,
     /// How many wait at all groups.
     pub waiting: WaiterCount,
     /// Wall clock.

@@ -1,7 +1,7 @@
 //! One pop on its way through the queues: what it asks for, where it still has to look, what it has got.
 //!
-//! A pop of a topic also reads the group's retry topics, first in one of five pops and last in the
-//! others, so that neither starves the other; the queues of a topic come in turn from a random
+//! A pop of a topic also reads the group's retry topics, first in some pops (`popFromRetryProbability`) and
+//! last in the others, so that neither starves the other; the queues of a topic come in turn from a random
 //! one. An orderly pop reads the topic alone. Each queue is read once at most, as an answer can name
 //! it only once ([`gantry_codec::pop`]).
 
@@ -12,9 +12,6 @@ use gantry_codec::pop::{OffsetInfo, TopicMark};
 
 use super::{back::Back, queues::QueueKey, waiters::Waiting};
 use crate::session::MessageFilter;
-
-/// In one of a hundred pops, so many look at the retry topics first (`popFromRetryProbability`).
-const RETRY_FIRST_PERCENT: u32 = 20;
 
 /// What a pop asks for.
 #[derive(Clone)]
@@ -99,16 +96,20 @@ impl Walk {
         Self { request, popped, taken, stops, has_waited: false, back }
     }
 
-    /// Begins at `now`: topics with as many queues as they have now, and the die.
+    /// Begins at `now`: topics with as many queues as they have now, the percentage of pops that look at
+    /// the retry topics first, and the die.
     pub fn begin(
         &mut self,
         now: i64,
         topics: &[(TopicMark, Arc<str>, u32)],
+        retry_first: u32,
         dice: &mut fastrand::Rng,
     ) {
         self.popped = Popped { pop_time: now, ..Popped::default() };
         self.taken.clear();
-        self.stops = stops(topics, self.request.queue_id, self.request.in_order, dice);
+        let retry_first = dice.u32(0..100) < retry_first;
+        let (queue_id, in_order) = (self.request.queue_id, self.request.in_order);
+        self.stops = stops(topics, queue_id, in_order, retry_first, dice);
         self.stops.reverse();
     }
 
@@ -138,9 +139,9 @@ fn stops(
     topics: &[(TopicMark, Arc<str>, u32)],
     queue_id: i32,
     in_order: bool,
+    retry_first: bool,
     dice: &mut fastrand::Rng,
 ) -> Vec<Stop> {
-    let retry_first = dice.u32(0..100) < RETRY_FIRST_PERCENT;
     let turn = dice.u32(..);
     let mut own = Vec::new();
     let mut retries = Vec::new();
@@ -170,38 +171,38 @@ mod tests {
         [(TopicMark::Normal, "t".into(), 3), (TopicMark::Retry, "r".into(), 1)]
     }
 
-    fn places(queue_id: i32, in_order: bool, dice: &mut fastrand::Rng) -> Vec<(String, u32)> {
-        let stops = stops(&topics(), queue_id, in_order, dice);
+    fn places(
+        queue_id: i32,
+        in_order: bool,
+        retry_first: bool,
+        dice: &mut fastrand::Rng,
+    ) -> Vec<(String, u32)> {
+        let stops = stops(&topics(), queue_id, in_order, retry_first, dice);
         stops.into_iter().map(|stop| (stop.key.0.to_string(), stop.key.1)).collect()
     }
 
     #[test]
-    fn all_queues_are_looked_at_in_turn_from_any_and_retries_first_now_and_then() {
+    fn all_queues_are_looked_at_in_turn_from_any_and_retries_before_or_after() {
         let mut dice = fastrand::Rng::with_seed(7);
-        let (mut first, mut starts) = (0, [0; 3]);
-        for _ in 0..1000 {
-            let places = places(-1, false, &mut dice);
+        let mut starts = [0; 3];
+        for round in 0..1000 {
+            let retry_first = round % 2 == 0;
+            let places = places(-1, false, retry_first, &mut dice);
             let retry = places.iter().position(|(topic, _)| topic == "r").unwrap();
-            assert!(retry == 0 || retry == 3);
-            first += u32::from(retry == 0);
+            assert_eq!(retry, if retry_first { 0 } else { 3 });
             let own: Vec<_> = places.iter().filter(|(topic, _)| topic == "t").collect();
             starts[own[0].1 as usize] += 1;
             assert!(own.windows(2).all(|two| two[1].1 == (two[0].1 + 1) % 3));
             assert_eq!(own.len(), 3);
         }
-        assert!((150..250).contains(&first), "{first}");
         assert!(starts.iter().all(|count| *count > 250), "{starts:?}");
     }
 
     #[test]
     fn a_pop_of_one_queue_looks_at_that_and_the_retries() {
         let mut dice = fastrand::Rng::with_seed(1);
-        let mut places_of = |in_order| {
-            let mut places = places(2, in_order, &mut dice);
-            places.sort();
-            places
-        };
-        assert_eq!(places_of(false), [("r".into(), 0), ("t".into(), 2)]);
+        let mut places_of = |in_order| places(2, in_order, false, &mut dice);
+        assert_eq!(places_of(false), [("t".into(), 2), ("r".into(), 0)]);
         assert_eq!(places_of(true), [("t".into(), 2)]);
     }
 }

@@ -72,6 +72,9 @@ impl PopGroup {
     fn retry_topic(&self, topic: &Arc<str>) -> Arc<str> {
         match asked_topic(topic, &self.name) {
             Some(_) => topic.clone(),
+            None if self.parts.settings.retry_v2 => {
+                TopicMark::RetryV2.real_topic(topic, &self.name).into()
+            }
             None => TopicMark::Retry.real_topic(topic, &self.name).into(),
         }
     }

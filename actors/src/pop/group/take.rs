@@ -49,7 +49,8 @@ impl PopGroup {
     /// Has a pop look everywhere, from the start.
     pub(super) fn begin(&mut self, mut walk: Walk, ctx: &mut Ctx<Self>) -> Progress {
         let sources = self.sources(&walk.request.topic);
-        walk.begin(self.now(), &sources, &mut self.dice);
+        let retry_first = self.parts.settings.retry_first_percent;
+        walk.begin(self.now(), &sources, retry_first, &mut self.dice);
         self.go_on(walk, ctx)
     }
 
