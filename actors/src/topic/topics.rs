@@ -199,7 +199,7 @@ impl Topics {
                 self.catalog.from_template(&order.topic, &template, queues)?
             }
             Kind::Internal { queues, order: is_ordered } => {
-                super::names::validate_topic(&order.topic)?;
+                super::names::validate_internal(&order.topic)?;
                 let config = topic_config(&order.topic, queues, queues, PERM_READ | PERM_WRITE);
                 TopicConfig { order: is_ordered.unwrap_or(false), ..config }
             }
