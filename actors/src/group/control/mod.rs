@@ -245,7 +245,7 @@ impl ControlSession {
             rq::UNREGISTER_CLIENT => self.unregister(cmd, conn),
             rq::QUERY_CONSUMER_OFFSET => self.query_offset(cmd, conn),
             rq::UPDATE_CONSUMER_OFFSET => self.update_offset(cmd, conn),
-            rq::LOCK_BATCH_MQ => self.lock(cmd),
+            rq::LOCK_BATCH_MQ => self.lock(cmd, conn),
             _ => self.control.request(cmd),
         }
     }
