@@ -18,7 +18,7 @@ use crate::{
     group::{ControlRefusal, PullDenied, groups::PutGroupsError},
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
-    session::{PullRequest, SessionConfig},
+    session::{PullRequest, PushFailure, SessionConfig, StoredReply},
     topic::{TopicError, TopicView, names::InvalidTopic},
 };
 
@@ -313,6 +313,34 @@ pub fn code_only(send: &Send, out: &mut BytesMut) {
     answer.serialize_type = send.serialize_type;
     answer.remark = remark.map(Into::into);
     answer.encode(out);
+}
+
+/// The answer to a reply of request-reply: whether its requester has it, and where it is stored.
+pub fn reply(
+    cmd: &Command,
+    pushed: &Result<(), PushFailure>,
+    queue_id: u32,
+    stored: Option<&StoredReply>,
+    config: &SessionConfig,
+) -> Command {
+    let answer = match pushed {
+        Ok(()) => Command::response(rs::SUCCESS, cmd),
+        Err(failure) => refuse(cmd, rs::SYSTEM_ERROR, failure),
+    };
+    let answer =
+        answer.with_ext("MSG_REGION", config.region.as_str()).with_ext("TRACE_ON", config.trace_on);
+    match stored {
+        Some(stored) => answer
+            .with_ext("msgId", stored.message_id.as_str())
+            .with_ext("queueId", queue_id as i32)
+            .with_ext("queueOffset", stored.queue_offset as i64),
+        // Clients cannot read a success without them.
+        None if pushed.is_ok() => answer
+            .with_ext("msgId", "0")
+            .with_ext("queueId", queue_id as i32)
+            .with_ext("queueOffset", 0i64),
+        None => answer,
+    }
 }
 
 /// A pull that was refused.

@@ -199,6 +199,8 @@ pub struct TopicConfig {
     pub default_topic_queue_nums: u32,
     /// The topic of traces.
     pub trace_topic_enable: bool,
+    /// Replies of request-reply are stored.
+    pub store_reply_message_enable: bool,
     /// Delays of the levels 1, 2, … .
     #[serde(rename = "messageDelayLevel", deserialize_with = "delays")]
     pub message_delays: Vec<Duration>,

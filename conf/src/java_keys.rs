@@ -60,7 +60,7 @@ const BROKER: KeyList = "
     transactionOpBatchInterval disableConsumeIfConsumerReadSlowly consumerFallbehindThreshold
     enableCalcFilterBitMap filterSupportRetry expectConsumerNumUseFilter
     maxErrorRateOfBloomFilter filterDataCleanTimeSpan aclEnable authenticationEnabled
-    authorizationEnabled storeReplyMessageEnable highSpeedMode commercialEnable
+    authorizationEnabled highSpeedMode commercialEnable
     commercialTimerCount commercialTransCount commercialBigCount commercialBaseCount
     filterServerNums maxDelayTime serverLoadBalancerEnable defaultMessageRequestMode
     litePullMessageEnable rejectPullConsumerEnable useServerSideResetOffset

@@ -176,6 +176,7 @@ fn defaults_are_those_of_the_java_broker() {
         ("autoCreateSubscriptionGroup", "true"),
         ("defaultTopicQueueNums", "8"),
         ("traceTopicEnable", "false"),
+        ("storeReplyMessageEnable", "true"),
         ("flushConsumerOffsetInterval", "5000"),
         ("flushDelayOffsetInterval", "10000"),
         ("notifyConsumerIdsChangedEnable", "true"),

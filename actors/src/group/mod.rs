@@ -50,7 +50,7 @@ pub mod view;
 mod bench;
 mod start;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use client::Client;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};

@@ -42,6 +42,8 @@ pub struct SessionConfig {
     pub delay_levels: u32,
     /// What one pull gets at most.
     pub limits: PullLimits,
+    /// Whether replies of request-reply are stored besides being pushed.
+    pub stores_replies: bool,
     /// Whether consumers are led past damaged messages instead of being told of them.
     pub skip_damaged: bool,
 }

@@ -61,7 +61,7 @@ impl Session {
     }
 
     /// Makes the topic, then puts the request once more.
-    fn create_and_retry(&self, cmd: Command, order: CreateTopic) -> Outcome {
+    pub(super) fn create_and_retry(&self, cmd: Command, order: CreateTopic) -> Outcome {
         let shared = self.shared.clone();
         Outcome::Again(Box::pin(async move {
             match shared.topics_root.send(order).await {
