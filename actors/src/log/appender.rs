@@ -14,7 +14,7 @@
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use actix::{Addr, AsyncContext, Recipient};
-use gantry_codec::Record;
+use gantry_codec::{Record, record::sys_flag};
 use gantry_storage::{AppendError, Clock, CommitLog, LogTail, Segment};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, warn};
@@ -181,9 +181,14 @@ impl Appender {
             Ok(first) => first,
             Err(why) => return Ok(SendResult::Refused(why.into())),
         };
+        let end = first + messages.len() as u64;
         for (message, offset) in messages.iter_mut().zip(first..) {
             let mut record = record(send, message, properties, host);
             record.queue_offset = offset as i64;
+            // A recovery that finds the log to end within a batch takes all of it out.
+            if offset + 1 < end {
+                record.sys_flag |= sys_flag::BATCH_CONTINUES;
+            }
             record.store_timestamp = now;
             let appended = self.tail.append(&mut record)?;
             message.offset = appended.offset;
@@ -289,7 +294,8 @@ fn record<'a>(
         flag: message.flag,
         queue_offset: 0,
         physical_offset: 0,
-        sys_flag: send.sys_flag,
+        // Whoever stores a message again took the flags as they were in the log.
+        sys_flag: send.sys_flag & !sys_flag::BATCH_CONTINUES,
         born_timestamp: send.born_timestamp,
         born_host: send.born_host,
         store_timestamp: 0,
