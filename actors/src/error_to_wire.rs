@@ -56,8 +56,12 @@ pub enum SendRefusal {
     Transactions,
     /// Timed messages are not served.
     Timers,
-    /// A batch may not be delayed nor go to a retry topic.
-    BatchKind,
+    /// A batch may not be like that.
+    BatchKind(String),
+    /// A message for this topic that says that it is a batch in itself.
+    InnerBatch(String),
+    /// The topic keeps batches as one record, which is not served.
+    BatchQueue(String),
     /// A batch without messages.
     EmptyBatch,
     /// A batch that cannot be read.
@@ -97,6 +101,8 @@ pub enum PullRefusal {
     Denied(PullDenied, String),
     /// The topic is unknown.
     Topic(String),
+    /// The topic keeps batches as one record, which is not served.
+    BatchQueue(String),
     /// The topic may not be read.
     TopicPermission(String),
     /// No queue of that number.
@@ -232,10 +238,12 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
             rs::SYSTEM_ERROR,
             "accurate timer message is not enabled, timerWheelEnable is false".to_owned(),
         ),
-        SendRefusal::BatchKind => (
+        SendRefusal::BatchKind(why) => (rs::MESSAGE_ILLEGAL, format!("batch request {why}")),
+        SendRefusal::InnerBatch(topic) => (
             rs::MESSAGE_ILLEGAL,
-            "a batch must not be delayed nor be sent to a retry topic".to_owned(),
+            format!("the message is illegal, topic[{topic}] does not take inner batches"),
         ),
+        SendRefusal::BatchQueue(topic) => (rs::NO_PERMISSION, batch_queue(topic)),
         SendRefusal::EmptyBatch => (rs::MESSAGE_ILLEGAL, "the batch holds no message".to_owned()),
         SendRefusal::Batch(e) => (rs::MESSAGE_ILLEGAL, format!("the batch cannot be read: {e}")),
         SendRefusal::BodyTooLarge { len, max } => (
@@ -254,6 +262,10 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
     refuse(cmd, code, remark)
         .with_ext("MSG_REGION", config.region.as_str())
         .with_ext("TRACE_ON", config.trace_on)
+}
+
+fn batch_queue(topic: &str) -> String {
+    format!("topic[{topic}] has queue.type=BatchCQ, which this broker does not serve")
 }
 
 fn queue_id(asked: i32, view: &TopicView) -> String {
@@ -365,6 +377,7 @@ pub fn refused_pull(cmd: &Command, refusal: &PullRefusal) -> Command {
         PullRefusal::TopicPermission(topic) => {
             (rs::NO_PERMISSION, format!("the topic[{topic}] pulling message is forbidden"))
         }
+        PullRefusal::BatchQueue(topic) => (rs::NO_PERMISSION, batch_queue(topic)),
         PullRefusal::QueueId { asked, view } => (rs::INVALID_PARAMETER, queue_id(*asked, view)),
         PullRefusal::Queue(why) => (rs::SYSTEM_ERROR, format!("the queue cannot be read: {why}")),
         PullRefusal::Expression(why) => (

@@ -72,7 +72,8 @@ const BROKER: KeyList = "
 const POP: KeyList = "
     reviveQueueNum reviveInterval reviveScanTime enablePopBufferMerge popCkStayBufferTime
     popPollingSize popPollingMapSize enablePopLog enableRetryTopicV2
-    retrieveMessageFromPopRetryTopicV1 popFromRetryProbability popConsumerFSServiceInit
+    retrieveMessageFromPopRetryTopicV1 popFromRetryProbability
+    popFromRetryProbabilityForPriority priorityOrderAsc popConsumerFSServiceInit
     popConsumerKVServiceInit popConsumerKVServiceEnable";
 
 const THREADS: KeyList = "

@@ -153,6 +153,10 @@ impl Round {
             self.topic = topics.get(entry.topic);
         }
         let Some(view) = &self.topic else { return };
+        // A Java broker does not start with queues of this kind beside those that it has for the topic.
+        if view.kind.is_batch_queue {
+            return;
+        }
         // A topic that was deleted, or a queue of a life before: its records have no reader.
         let Some(slot) = view.queue(entry.queue_id).filter(|slot| slot.is_alive()) else { return };
         // Of what was in the log at the start, the appender has to be told; the rest it wrote itself.

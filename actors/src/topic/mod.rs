@@ -16,6 +16,7 @@
 pub mod catalog;
 pub mod facts;
 pub mod held_pulls;
+pub mod kind;
 pub mod names;
 pub mod queue;
 pub mod queues;
@@ -28,6 +29,7 @@ pub mod view;
 pub use catalog::{Catalog, CatalogConfig, TopicError};
 pub use facts::Facts;
 pub use held_pulls::HeldPull;
+pub use kind::TopicKind;
 pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue, TrimQueue};
 pub use queues::Queues;
 pub use retention::TopicRetention;
