@@ -19,7 +19,7 @@ use crate::{
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
     session::{PullRequest, PushFailure, SessionConfig, StoredReply},
-    topic::{TopicError, TopicView, names::InvalidTopic},
+    topic::{LightRefusal, TopicError, TopicView, names::InvalidTopic},
 };
 
 /// Where Java points those whose topic does not exist.
@@ -62,6 +62,8 @@ pub enum SendRefusal {
     InnerBatch(String),
     /// The topic keeps batches as one record, which is not served.
     BatchQueue(String),
+    /// A queue that it is to be in besides its own cannot be.
+    Light(LightRefusal),
     /// A batch without messages.
     EmptyBatch,
     /// A batch that cannot be read.
@@ -244,6 +246,10 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
             format!("the message is illegal, topic[{topic}] does not take inner batches"),
         ),
         SendRefusal::BatchQueue(topic) => (rs::NO_PERMISSION, batch_queue(topic)),
+        SendRefusal::Light(e @ LightRefusal::Name(_)) => (rs::MESSAGE_ILLEGAL, e.to_string()),
+        SendRefusal::Light(e @ LightRefusal::TooMany) => {
+            (rs::LMQ_CONSUME_QUEUE_NUM_EXCEEDED, e.to_string())
+        }
         SendRefusal::EmptyBatch => (rs::MESSAGE_ILLEGAL, "the batch holds no message".to_owned()),
         SendRefusal::Batch(e) => (rs::MESSAGE_ILLEGAL, format!("the batch cannot be read: {e}")),
         SendRefusal::BodyTooLarge { len, max } => (

@@ -261,6 +261,21 @@ pub struct PullConfig {
     pub skip_damaged_messages: bool,
 }
 
+/// Light queues: those that a message is in besides its own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LightConfig {
+    /// Messages get offsets in them, and they can be pulled.
+    pub enable_lmq: bool,
+    /// They get entries.
+    pub enable_multi_dispatch: bool,
+    /// There may not be any number of them.
+    pub enable_lmq_quota: bool,
+    /// But so many.
+    #[serde(deserialize_with = "int::<1, 10_000_000, _, _>")]
+    pub max_lmq_consume_queue_num: usize,
+}
+
 /// Transactions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]

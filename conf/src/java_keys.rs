@@ -25,7 +25,7 @@ const STORE: KeyList = "
     enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable
-    debugLockEnable enableLmq enableMultiDispatch maxLmqConsumeQueueNum transRocksDBEnable
+    debugLockEnable transRocksDBEnable
     enableCompaction compactionMappedFileSize compactionCqMappedFileSize
     compactionScheduleInternal compactionThreadNum storeType autoMessageVersionOnTopicLen
     maxTopicLength enabledAppendPropCRC forceVerifyPropCRC readUnCommitted

@@ -23,7 +23,7 @@ use crate::{
         preparer::{PIECE_BYTES, Preparer},
         state::LogState,
     },
-    topic::{Facts, OpenQueue, TopicTable},
+    topic::{Facts, LightTopics, OpenQueue, TopicTable},
 };
 
 /// How long the end of a start-up dispatch is waited for before the ports open.
@@ -55,6 +55,7 @@ impl Start<'_> {
         advertised: SocketAddr,
         signal: Arc<DispatchSignal>,
         indexer: Option<IndexerLink>,
+        light: Option<Arc<LightTopics>>,
     ) -> Result<LogActors, BrokerStartError> {
         let tree = self.tree.subtree("log");
         let state = Arc::new(LogState::default());
@@ -62,11 +63,13 @@ impl Start<'_> {
         let dispatcher = {
             let (log, table, levels) = (store.log().clone(), table.clone(), levels.clone());
             let (signal, logger) = (signal.clone(), self.child_log("dispatcher"));
+            let light = light.clone();
             let spec = ChildSpec::new("dispatcher", Policy::RestartFromDisk, move |incarnation| {
                 let (log, table, levels) = (log.clone(), table.clone(), levels.clone());
                 let (signal, indexer) = (signal.clone(), indexer.clone());
-                let (incarnation, logger) = (incarnation.into(), logger.clone());
-                Ok(Dispatcher::new(log, table, levels, signal, indexer, incarnation, logger))
+                let (light, incarnation) = (light.clone(), incarnation.into());
+                let logger = logger.clone();
+                Ok(Dispatcher::new(log, table, levels, signal, indexer, light, incarnation, logger))
             });
             tree.spawn(spec.place(dispatch_place()))
         };
@@ -94,6 +97,7 @@ impl Start<'_> {
             flush_queue,
             allocator,
             state: state.clone(),
+            light,
             log_to: self.child_log("appender"),
         };
         let spec = ChildSpec::new("appender", Policy::RestartFromDisk, move |incarnation| {

@@ -184,9 +184,15 @@ impl Start<'_> {
         let signal = store_signal(&store);
         let key_index = self.start_index(&store, &signal)?;
         let indexer = key_index.link();
-        let actors = self.start_log(&store, &table, &levels, advertised, signal, indexer).await?;
+        let light = self.light_topics(&table);
+        let actors = self
+            .start_log(&store, &table, &levels, advertised, signal, indexer, light.clone())
+            .await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
+        if let Some(light) = &light {
+            light.begin(&queues);
+        }
         self.verify_queues(&store, &table)?;
         self.catch_up(&store, &table, &actors).await;
         self.start_checkpointer(&store, &actors).await?;
@@ -223,6 +229,7 @@ impl Start<'_> {
             config: session,
             about: self.start_about(&actors.signal).await?,
             topics: table,
+            light,
             topics_root: topics,
             facts,
             control,

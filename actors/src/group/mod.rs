@@ -47,7 +47,7 @@ pub mod roster;
 pub mod view;
 
 #[cfg(test)]
-mod bench;
+pub(crate) mod bench;
 mod start;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -23,7 +23,8 @@ use std::sync::{
 
 use actix::{Addr, AsyncContext, Message};
 use gantry_storage::{
-    CommitLog, DelayLevels, DispatchEntry, DispatchMark, DispatchReader, PhysicalOffset,
+    CommitLog, DelayLevels, DispatchEntry, DispatchMark, DispatchReader, IndexEntry,
+    PhysicalOffset, QueueOffset,
 };
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, info};
@@ -32,7 +33,7 @@ use super::{
     checkpointer::{Checkpointer, Confirm, Confirmation},
     indexer::IndexerLink,
 };
-use crate::topic::{IndexBatch, QueueSlot, TopicTable, TopicView};
+use crate::topic::{IndexBatch, LightTopics, QueueSlot, TopicTable, TopicView};
 
 /// Entries per round: enough to make the hop cheap, few enough to let the queues run in between.
 const ROUND_ENTRIES_MAX: usize = 2048;
@@ -142,12 +143,22 @@ struct Round {
     topic: Option<Arc<TopicView>>,
     /// Where the log ended when the broker started.
     start_end: PhysicalOffset,
+    /// Queues that messages are in besides their own, if they are served.
+    light: Option<Arc<LightTopics>>,
 }
 
 impl Round {
     fn add(&mut self, entry: &DispatchEntry<'_>, topics: &TopicTable, levels: &DelayLevels) {
         if !entry.is_indexed() {
             return;
+        }
+        let index = entry.index_entry(levels);
+        if let Some(light) = self.light.clone() {
+            for (topic, place) in entry.light_queues() {
+                if let Some(slot) = light.slot(topic) {
+                    self.put(&slot, place, index);
+                }
+            }
         }
         if self.topic.as_ref().is_none_or(|view| view.config.topic_name != entry.topic) {
             self.topic = topics.get(entry.topic);
@@ -158,19 +169,27 @@ impl Round {
             return;
         }
         // A topic that was deleted, or a queue of a life before: its records have no reader.
-        let Some(slot) = view.queue(entry.queue_id).filter(|slot| slot.is_alive()) else { return };
-        // Of what was in the log at the start, the appender has to be told; the rest it wrote itself.
-        if entry.offset < self.start_end {
-            slot.saw_offset(entry.queue_offset.0);
+        let slot = view.queue(entry.queue_id).filter(|slot| slot.is_alive()).cloned();
+        if let Some(slot) = slot {
+            self.put(&slot, entry.queue_offset, index);
         }
-        let index = entry.index_entry(levels);
+        // A compacted topic takes its copy of the record here: by the same rules, from the same reader, and
+        // noted in `touched`, so that a checkpoint waits for it.
+    }
+
+    /// Gives a queue its entry.
+    fn put(&mut self, slot: &Arc<QueueSlot>, offset: QueueOffset, index: IndexEntry) {
+        // Of what was in the log at the start, the appender has to be told; the rest it wrote itself.
+        if index.offset < self.start_end {
+            slot.saw_offset(offset.0);
+        }
         let place = slot.dispatch_place(self.number).unwrap_or(usize::MAX);
         match self.batches.get_mut(place) {
-            Some((_, batch)) if batch.continues_at(entry.queue_offset) => batch.entries.push(index),
+            Some((_, batch)) if batch.continues_at(offset) => batch.entries.push(index),
             // The first of this round, or of a later life of a topic that was deleted and made again.
             _ => {
                 slot.set_dispatch_place(self.number, self.batches.len());
-                self.batches.push((slot.clone(), IndexBatch::of(entry.queue_offset, index)));
+                self.batches.push((slot.clone(), IndexBatch::of(offset, index)));
             }
         }
     }
@@ -196,12 +215,14 @@ impl Dispatcher {
         levels: DelayLevels,
         signal: Arc<DispatchSignal>,
         indexer: Option<IndexerLink>,
+        light: Option<Arc<LightTopics>>,
         incarnation: u64,
         log_to: Logger,
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
         let start_end = signal.start_end;
-        let round = Round { number: (incarnation << 40) + 1, start_end, ..Round::default() };
+        let number = (incarnation << 40) + 1;
+        let round = Round { number, start_end, light, ..Round::default() };
         let restarted = incarnation > 0;
         Self { log, reader, topics, levels, signal, indexer, round, restarted, log_to }
     }
@@ -236,17 +257,13 @@ impl Dispatcher {
             let before = reader.position();
             let slot = &order.slot;
             let read = reader.read(ROUND_ENTRIES_MAX, |entry| {
-                let wanted = entry.offset < end
-                    && entry.queue_id == slot.queue_id
-                    && *entry.topic == *slot.topic
-                    && entry.is_indexed();
-                if !wanted {
-                    return;
-                }
+                let is_wanted = entry.offset < end && entry.is_indexed();
+                let place = entry.place_in(&slot.topic, slot.queue_id).filter(|_| is_wanted);
+                let Some(place) = place else { return };
                 let index = entry.index_entry(&self.levels);
                 match batches.last_mut() {
-                    Some(last) if last.continues_at(entry.queue_offset) => last.entries.push(index),
-                    _ => batches.push(IndexBatch::of(entry.queue_offset, index)),
+                    Some(last) if last.continues_at(place) => last.entries.push(index),
+                    _ => batches.push(IndexBatch::of(place, index)),
                 }
             });
             if let Err(e) = read {

@@ -121,7 +121,7 @@ impl Session {
             .as_ref()
             .is_some_and(|(cached, view)| **cached == *name && view.is_current());
         if !fresh {
-            self.last_topic = self.shared.topics.get(name).map(|view| (name.into(), view));
+            self.last_topic = self.shared.topic(name).map(|view| (name.into(), view));
         }
         self.last_topic.as_ref().map(|(_, view)| view)
     }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     error_to_wire::{self, SendRefusal},
-    group::ProducerDirectory,
+    group::Control,
     log::batch::{AppendBatch, ReplyTo, Send, SendBatch, SendResult},
     net::{ConnectionHandle, Outcome},
     topic::{CreateTopic, QueueSlot, names as topic_names},
@@ -108,7 +108,7 @@ async fn answer(
     };
     let (store_host, now_ms) = (shared.config.store_host, shared.clock.now_ms());
     let to_push = push_header(&header, replier, store_host, now_ms);
-    let pushed = push(shared.control.producers(), cmd, &header, to_push).await;
+    let pushed = push(&shared.control, cmd, &header, to_push).await;
     if let Err(failure) = &pushed {
         warn!(shared.log_to, "reply not delivered"; "reason" => %failure,
             "group" => header.producer_group);
@@ -124,15 +124,15 @@ async fn answer(
 
 /// Brings the reply to the client that asked.
 async fn push(
-    producers: &ProducerDirectory,
+    control: &Control,
     cmd: &Command,
     header: &SendHeader<'_>,
     to_push: PushReplyHeader,
 ) -> Result<(), PushFailure> {
     let client =
         names::get(header.properties, names::REPLY_TO_CLIENT).ok_or(PushFailure::NoRequester)?;
-    let requester =
-        producers.of_client(client).ok_or_else(|| PushFailure::Offline(client.into()))?;
+    let requester = control.find_producer(client).await;
+    let requester = requester.ok_or_else(|| PushFailure::Offline(client.into()))?;
     let request = Command::request(rq::PUSH_REPLY_MESSAGE_TO_CLIENT)
         .with_header(&to_push)
         .with_body(cmd.body.clone());
@@ -260,13 +260,16 @@ fn batch(
 mod tests {
     use std::sync::Arc;
 
-    use gantry_codec::Header;
+    use gantry_codec::{
+        Header,
+        body::{HeartbeatData, ProducerData, to_json},
+    };
     use tokio::time::Instant;
 
     use super::*;
     use crate::group::{
-        producer_table::ProducerTable,
-        testing::{Seen, client_on, run, watched_connection},
+        bench::Bench,
+        testing::{Seen, run},
     };
 
     /// A reply to client `one`, or to nobody.
@@ -290,26 +293,30 @@ mod tests {
         cmd
     }
 
-    /// Producers, among them `one` on a watched connection.
-    fn producers() -> (ProducerDirectory, Arc<Seen>) {
-        let directory = ProducerDirectory::default();
-        let mut table = ProducerTable::new(directory.clone(), Instant::now(), 0);
-        let (connection, seen) = watched_connection(1);
-        table.beat("askers", client_on(connection, "one"), Instant::now(), 0);
-        table.publish();
-        (directory, seen)
+    /// A broker's groups, with a producer `one` whose heartbeat has just been answered.
+    async fn producers() -> (Bench, Arc<Seen>) {
+        let bench = Bench::new().await;
+        let mut producer = bench.connect(1);
+        let beat = HeartbeatData {
+            client_id: "one".into(),
+            producer_data_set: vec![ProducerData { group_name: "askers".into() }],
+            ..HeartbeatData::default()
+        };
+        let beat = Command::request(rq::HEART_BEAT).with_body(to_json(&beat));
+        assert_eq!(producer.ask(beat).await.code, rs::SUCCESS);
+        (bench, producer.seen)
     }
 
-    async fn pushed(producers: &ProducerDirectory, cmd: &Command) -> Result<(), PushFailure> {
+    async fn pushed(bench: &Bench, cmd: &Command) -> Result<(), PushFailure> {
         let header = SendHeader::decode(cmd).unwrap();
         let (replier, broker) = ("[::1]:5000".parse().unwrap(), "10.0.0.2:10911".parse().unwrap());
-        push(producers, cmd, &header, push_header(&header, replier, broker, 1_700)).await
+        push(&bench.control, cmd, &header, push_header(&header, replier, broker, 1_700)).await
     }
 
     #[test]
     fn the_reply_reaches_the_client_that_asked() {
         run(async {
-            let (producers, seen) = producers();
+            let (producers, seen) = producers().await;
             seen.will_answer(Command::request(rs::SUCCESS));
             assert_eq!(pushed(&producers, &reply_to(Some("one"))).await, Ok(()));
             let request = seen.pushed().remove(0);
@@ -326,7 +333,7 @@ mod tests {
     #[test]
     fn a_reply_to_nobody_and_to_a_stranger_is_told_as_such() {
         run(async {
-            let (producers, seen) = producers();
+            let (producers, seen) = producers().await;
             assert_eq!(pushed(&producers, &reply_to(None)).await, Err(PushFailure::NoRequester));
             let offline = Err(PushFailure::Offline("two".into()));
             assert_eq!(pushed(&producers, &reply_to(Some("two"))).await, offline);
@@ -337,7 +344,7 @@ mod tests {
     #[test]
     fn a_requester_that_refuses_is_gone_or_hangs_does_not_keep_the_replier() {
         run(async {
-            let (producers, seen) = producers();
+            let (producers, seen) = producers().await;
             let began = Instant::now();
             // It drops the question, as a connection does that ends.
             let gone = pushed(&producers, &reply_to(Some("one"))).await.unwrap_err();

@@ -131,6 +131,9 @@ impl Session {
         let placement = self.place(&view, queue_id, &scan)?;
         // Here and not on the appender's thread: the first use of a queue reads its files.
         placement.slot.settle().map_err(SendRefusal::Queue)?;
+        if let Some(light) = &self.shared.light {
+            light.prepare(header.topic, header.properties).map_err(SendRefusal::Light)?;
+        }
         Ok(Accepted { header, placement, scan, reconsume_times })
     }
 
