@@ -3,6 +3,7 @@
 //! The daemon runs as a child process, and is killed with SIGKILL where that is what is looked at.
 
 #[path = "../harness/mod.rs"]
+#[expect(dead_code, reason = "each test binary uses a part of this")]
 mod harness;
 
 mod batches;

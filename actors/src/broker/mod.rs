@@ -39,7 +39,7 @@ use self::{log::store_signal, ports::resolve};
 use crate::{
     log::{
         appender::Appender,
-        dispatcher::{DispatchSignal, Dispatcher},
+        dispatcher::{DispatchSignal, DispatchTargets, Dispatcher},
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
@@ -185,9 +185,8 @@ impl Start<'_> {
         let key_index = self.start_index(&store, &signal)?;
         let indexer = key_index.link();
         let light = self.light_topics(&table);
-        let actors = self
-            .start_log(&store, &table, &levels, advertised, signal, indexer, light.clone())
-            .await?;
+        let targets = DispatchTargets { topics: table.clone(), light: light.clone(), indexer };
+        let actors = self.start_log(&store, targets, &levels, advertised, signal).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
         if let Some(light) = &light {

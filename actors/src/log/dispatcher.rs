@@ -121,14 +121,24 @@ impl DispatchSignal {
     }
 }
 
+/// Who gets something of each record.
+#[derive(Clone)]
+pub struct DispatchTargets {
+    /// The topics with their queues.
+    pub topics: Arc<TopicTable>,
+    /// Queues that messages are in besides their own, if they are served.
+    pub light: Option<Arc<LightTopics>>,
+    /// The indexer of keys, if there is one.
+    pub indexer: Option<IndexerLink>,
+}
+
 /// See the module's text.
 pub struct Dispatcher {
     log: CommitLog,
     reader: DispatchReader,
-    topics: Arc<TopicTable>,
+    targets: DispatchTargets,
     levels: DelayLevels,
     signal: Arc<DispatchSignal>,
-    indexer: Option<IndexerLink>,
     round: Round,
     restarted: bool,
     log_to: Logger,
@@ -143,17 +153,15 @@ struct Round {
     topic: Option<Arc<TopicView>>,
     /// Where the log ended when the broker started.
     start_end: PhysicalOffset,
-    /// Queues that messages are in besides their own, if they are served.
-    light: Option<Arc<LightTopics>>,
 }
 
 impl Round {
-    fn add(&mut self, entry: &DispatchEntry<'_>, topics: &TopicTable, levels: &DelayLevels) {
+    fn add(&mut self, entry: &DispatchEntry<'_>, targets: &DispatchTargets, levels: &DelayLevels) {
         if !entry.is_indexed() {
             return;
         }
         let index = entry.index_entry(levels);
-        if let Some(light) = self.light.clone() {
+        if let Some(light) = &targets.light {
             for (topic, place) in entry.light_queues() {
                 if let Some(slot) = light.slot(topic) {
                     self.put(&slot, place, index);
@@ -161,7 +169,7 @@ impl Round {
             }
         }
         if self.topic.as_ref().is_none_or(|view| view.config.topic_name != entry.topic) {
-            self.topic = topics.get(entry.topic);
+            self.topic = targets.topics.get(entry.topic);
         }
         let Some(view) = &self.topic else { return };
         // A Java broker does not start with queues of this kind beside those that it has for the topic.
@@ -208,29 +216,27 @@ impl Round {
 }
 
 impl Dispatcher {
-    /// A dispatcher that begins where `signal` says its predecessor stopped, and wakes `indexer`.
+    /// A dispatcher that begins where `signal` says its predecessor stopped, and wakes the indexer.
     pub fn new(
         log: CommitLog,
-        topics: Arc<TopicTable>,
+        targets: DispatchTargets,
         levels: DelayLevels,
         signal: Arc<DispatchSignal>,
-        indexer: Option<IndexerLink>,
-        light: Option<Arc<LightTopics>>,
         incarnation: u64,
         log_to: Logger,
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
         let start_end = signal.start_end;
         let number = (incarnation << 40) + 1;
-        let round = Round { number, start_end, light, ..Round::default() };
+        let round = Round { number, start_end, ..Round::default() };
         let restarted = incarnation > 0;
-        Self { log, reader, topics, levels, signal, indexer, round, restarted, log_to }
+        Self { log, reader, targets, levels, signal, round, restarted, log_to }
     }
 
     /// One round; whether there is more to do.
     pub fn dispatch(&mut self) -> bool {
-        let Self { reader, round, topics, levels, .. } = self;
-        let read = reader.read(ROUND_ENTRIES_MAX, |entry| round.add(entry, topics, levels));
+        let Self { reader, round, targets, levels, .. } = self;
+        let read = reader.read(ROUND_ENTRIES_MAX, |entry| round.add(entry, targets, levels));
         {
             let mut progress = self.signal.progress();
             self.round.send(&mut progress);
@@ -240,7 +246,7 @@ impl Dispatcher {
             error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
         }
         self.signal.position.store(self.reader.position().0, Ordering::Release);
-        if let Some(indexer) = &self.indexer {
+        if let Some(indexer) = &self.targets.indexer {
             indexer.wake();
         }
         self.reader.position() < self.log.max_offset()
