@@ -2,7 +2,9 @@
 //!
 //! A pop of a topic also reads the group's retry topics, first in one of five pops and last in the
 //! others, so that neither starves the other; the queues of a topic come in turn from a random
-//! one. An orderly pop reads the topic alone. Each queue is read once at most, as an answer can name
+//! one. An orderly pop reads the topic alone. Of a topic whose queues are for priorities, a pop takes
+//! the queues from the highest number down and the retry topics last, but for as many in a hundred as the
+//! group leaves to chance (`priority.factor`), lest the least urgent never come. Each queue is read once at most, as an answer can name
 //! it only once ([`gantry_codec::pop`]).
 
 use std::sync::Arc;
@@ -31,6 +33,8 @@ pub struct PopRequest {
     pub begins_at_end: bool,
     /// Whether queues give nothing while messages are out.
     pub in_order: bool,
+    /// In so many of a hundred pops, priorities count if the topic has them.
+    pub priority_percent: u32,
     /// The try of an orderly client.
     pub attempt: Option<String>,
     /// `None`: every message.
@@ -99,16 +103,20 @@ impl Walk {
         Self { request, popped, taken, stops, has_waited: false, back }
     }
 
-    /// Begins at `now`: topics with as many queues as they have now, and the die.
+    /// Begins at `now`: topics with as many queues as they have now, whether these are for priorities, and
+    /// the die.
     pub fn begin(
         &mut self,
         now: i64,
         topics: &[(TopicMark, Arc<str>, u32)],
+        has_priorities: bool,
         dice: &mut fastrand::Rng,
     ) {
         self.popped = Popped { pop_time: now, ..Popped::default() };
         self.taken.clear();
-        self.stops = stops(topics, self.request.queue_id, self.request.in_order, dice);
+        let PopRequest { queue_id, in_order, priority_percent, .. } = self.request;
+        let by_priority = has_priorities && !in_order && dice.u32(0..100) < priority_percent;
+        self.stops = stops(topics, queue_id, in_order, (!by_priority).then_some(dice));
         self.stops.reverse();
     }
 
@@ -133,20 +141,24 @@ impl Waiting for Walk {
     }
 }
 
-/// The queues in the order in which they are looked at.
+/// The queues in the order in which they are looked at: as the dice have it, or by priority.
 fn stops(
     topics: &[(TopicMark, Arc<str>, u32)],
     queue_id: i32,
     in_order: bool,
-    dice: &mut fastrand::Rng,
+    dice: Option<&mut fastrand::Rng>,
 ) -> Vec<Stop> {
-    let retry_first = dice.u32(0..100) < RETRY_FIRST_PERCENT;
-    let turn = dice.u32(..);
+    let by_priority = dice.is_none();
+    let (turn, retry_first) =
+        dice.map_or((0, false), |dice| (dice.u32(..), dice.u32(0..100) < RETRY_FIRST_PERCENT));
     let mut own = Vec::new();
     let mut retries = Vec::new();
     for (mark, topic, queues) in topics {
         let stop = |queue: u32| Stop { mark: *mark, key: (topic.clone(), queue) };
-        let all = (0..*queues).map(|place| (turn % queues + place) % queues);
+        let all = (0..*queues).map(|place| match by_priority {
+            true => queues - 1 - place,
+            false => (turn % queues + place) % queues,
+        });
         match (mark, u32::try_from(queue_id)) {
             (TopicMark::Normal, Ok(queue)) => own.push(stop(queue)),
             (TopicMark::Normal, Err(_)) => own.extend(all.map(stop)),
@@ -171,7 +183,7 @@ mod tests {
     }
 
     fn places(queue_id: i32, in_order: bool, dice: &mut fastrand::Rng) -> Vec<(String, u32)> {
-        let stops = stops(&topics(), queue_id, in_order, dice);
+        let stops = stops(&topics(), queue_id, in_order, Some(dice));
         stops.into_iter().map(|stop| (stop.key.0.to_string(), stop.key.1)).collect()
     }
 
@@ -191,6 +203,18 @@ mod tests {
         }
         assert!((150..250).contains(&first), "{first}");
         assert!(starts.iter().all(|count| *count > 250), "{starts:?}");
+    }
+
+    #[test]
+    fn queues_of_priorities_come_from_the_highest_down_and_retries_last() {
+        let places = |queue_id| {
+            let stops = stops(&topics(), queue_id, false, None);
+            stops.into_iter().map(|stop| (stop.key.0.to_string(), stop.key.1)).collect::<Vec<_>>()
+        };
+        let own = |queue| ("t".to_owned(), queue);
+        let retry = ("r".to_owned(), 0);
+        assert_eq!(places(-1), [own(2), own(1), own(0), retry.clone()]);
+        assert_eq!(places(1), [own(1), retry]);
     }
 
     #[test]

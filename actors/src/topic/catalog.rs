@@ -11,6 +11,7 @@ use gantry_storage::{Clock, Disk, JsonFile, JsonFileError};
 use thiserror::Error;
 
 use super::{
+    kind,
     names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
     retention,
 };
@@ -219,7 +220,7 @@ fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, To
             reason,
         };
         if let Some(name) = change.strip_prefix('+') {
-            retention::check(name, value).map_err(wrong)?;
+            retention::check(name, value).and_then(|()| kind::check(name, value)).map_err(wrong)?;
             known.insert(name.to_owned(), value.clone());
         } else if let Some(name) = change.strip_prefix('-') {
             known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;
@@ -292,6 +293,7 @@ mod tests {
             ("-retention.ms", "", "the topic does not have it"),
             ("+retention.ms", "soon", "must be a number from 1 on"),
             ("+retention.unconsumed", "maybe", "must be keep or delete"),
+            ("+queue.type", "Other", "must be SimpleCQ"),
         ] {
             let error = catalog.asked_for(asked(&[(name, value)])).unwrap_err().to_string();
             assert_eq!(error, format!("topic[t]: attribute {name}: {reason}"));

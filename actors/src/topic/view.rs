@@ -25,7 +25,7 @@ use gantry_codec::body::TopicConfig;
 use gantry_storage::ConsumeQueueView;
 use gantry_supervisor::Shell;
 
-use super::{names::PERM_READ, queue::Queue};
+use super::{kind::TopicKind, names::PERM_READ, queue::Queue};
 
 /// A queue that is watched has a new end.
 #[derive(Message)]
@@ -291,6 +291,8 @@ impl QueueSlot {
 pub struct TopicView {
     /// The topic's configuration.
     pub config: TopicConfig,
+    /// What kind of messages it is for.
+    pub kind: TopicKind,
     /// Its queues by number; as many as it ever had in this life.
     pub queues: Box<[Arc<QueueSlot>]>,
     current: AtomicBool,
@@ -305,7 +307,8 @@ impl fmt::Debug for TopicView {
 impl TopicView {
     /// A view that is about to be published.
     pub fn new(config: TopicConfig, queues: Vec<Arc<QueueSlot>>) -> Self {
-        Self { config, queues: queues.into(), current: AtomicBool::new(true) }
+        let kind = TopicKind::of(&config.attributes);
+        Self { config, kind, queues: queues.into(), current: AtomicBool::new(true) }
     }
 
     /// The queue of that number.

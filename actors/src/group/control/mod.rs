@@ -53,7 +53,7 @@ use super::{
     offsets::{DeleteTopicOffsets, Offsets},
     offsets_port::OffsetsPort,
     producer_table::ProducerDirectory,
-    producers::{ProducerGone, Producers},
+    producers::{FindProducer, ProducerGone, Producers},
     view::{GroupDirectory, GroupView},
 };
 use crate::{
@@ -151,6 +151,15 @@ impl Control {
     /// The live producers, for those who have to call one back.
     pub fn producers(&self) -> &ProducerDirectory {
         &self.0.producer_directory
+    }
+
+    /// The connection of the producer with this client id, one included whose heartbeat has just been
+    /// answered.
+    pub async fn find_producer(&self, client_id: &str) -> Option<ConnectionHandle> {
+        match self.0.producer_directory.of_client(client_id) {
+            None => self.0.producers.send(FindProducer(client_id.into())).await.ok().flatten(),
+            found => found,
+        }
     }
 
     /// A way to the offsets for an actor that commits for its group.

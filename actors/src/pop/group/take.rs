@@ -46,7 +46,9 @@ impl PopGroup {
     /// Has a pop look everywhere, from the start.
     pub(super) fn begin(&mut self, mut walk: Walk, ctx: &mut Ctx<Self>) -> Progress {
         let sources = self.sources(&walk.request.topic);
-        walk.begin(self.now(), &sources, &mut self.dice);
+        let view = self.parts.facts.topics.get(&walk.request.topic);
+        let has_priorities = view.is_some_and(|view| view.kind.has_priorities);
+        walk.begin(self.now(), &sources, has_priorities, &mut self.dice);
         self.go_on(walk, ctx)
     }
 
