@@ -93,6 +93,8 @@ names! {
     INSTANCE_ID = "INSTANCE_ID",
     /// The key by which the producer chose the queue.
     SHARDING_KEY = "__SHARDINGKEY",
+    /// The message's priority, from 0 on; a higher one is more urgent.
+    PRIORITY = "_SYS_MSG_PRIORITY_",
     /// Which pop the message came from.
     POP_CK = "POP_CK",
     /// When it was popped first.

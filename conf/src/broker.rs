@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::{
-    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
-    NetworkConfig, PopConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, LoadError, Loaded,
+    LogConfig, NetworkConfig, PopConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources,
     StoreConfig, Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective,
     layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     pub pull: PullConfig,
     /// Pops.
     pub pop: PopConfig,
+    /// Queues that a message is in besides its own.
+    pub light: LightConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
     /// Its log.
@@ -97,6 +99,7 @@ impl BrokerConfig {
             groups: all.view()?,
             pull: all.view()?,
             pop: all.view()?,
+            light: all.view()?,
             transactions: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
@@ -203,6 +206,10 @@ fn warn_of_surprises(
         if all.text(key) != taken.to_string() {
             warn(key, format!("is taken as {taken}, the nearest that the Java broker allows"));
         }
+    }
+    if config.light.enable_lmq != config.light.enable_multi_dispatch {
+        let on = if config.light.enable_lmq { "enableLmq" } else { "enableMultiDispatch" };
+        warn(on, "has no effect unless enableLmq and enableMultiDispatch are both true".into());
     }
     let record_max = config.store.max_message_size as u64 + RECORD_OVERHEAD;
     if config.store.mapped_file_size_commit_log < record_max {

@@ -25,7 +25,7 @@ const STORE: KeyList = "
     enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable
-    debugLockEnable enableLmq enableMultiDispatch maxLmqConsumeQueueNum transRocksDBEnable
+    debugLockEnable transRocksDBEnable
     enableCompaction compactionMappedFileSize compactionCqMappedFileSize
     compactionScheduleInternal compactionThreadNum storeType autoMessageVersionOnTopicLen
     maxTopicLength enabledAppendPropCRC forceVerifyPropCRC readUnCommitted
@@ -60,7 +60,7 @@ const BROKER: KeyList = "
     transactionOpBatchInterval disableConsumeIfConsumerReadSlowly consumerFallbehindThreshold
     enableCalcFilterBitMap filterSupportRetry expectConsumerNumUseFilter
     maxErrorRateOfBloomFilter filterDataCleanTimeSpan aclEnable authenticationEnabled
-    authorizationEnabled storeReplyMessageEnable highSpeedMode commercialEnable
+    authorizationEnabled highSpeedMode commercialEnable
     commercialTimerCount commercialTransCount commercialBigCount commercialBaseCount
     filterServerNums maxDelayTime serverLoadBalancerEnable
     litePullMessageEnable rejectPullConsumerEnable useServerSideResetOffset
@@ -71,8 +71,8 @@ const BROKER: KeyList = "
 
 const POP: KeyList = "
     reviveQueueNum reviveInterval reviveScanTime enablePopBufferMerge popCkStayBufferTime
-    popPollingMapSize enablePopLog
-    retrieveMessageFromPopRetryTopicV1 popConsumerFSServiceInit
+    popPollingMapSize enablePopLog retrieveMessageFromPopRetryTopicV1
+    popFromRetryProbabilityForPriority priorityOrderAsc popConsumerFSServiceInit
     popConsumerKVServiceInit popConsumerKVServiceEnable";
 
 const THREADS: KeyList = "

@@ -47,8 +47,8 @@ mod values;
 
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
-    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, PullConfig, RegistrationConfig,
-    RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, PullConfig,
+    RegistrationConfig, RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
 };
 pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};

@@ -63,7 +63,7 @@ pub use consume_queue::{
 pub use disk::{
     Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, Space, StoreLock, mappings_max,
 };
-pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
+pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader, LIGHT_QUEUE_PREFIX};
 pub use index::{
     AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,
     IndexWriter, KeyQuery, QueryKey, find_by_key, layout::IndexLayout,

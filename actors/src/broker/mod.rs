@@ -39,7 +39,7 @@ use self::{log::store_signal, ports::resolve};
 use crate::{
     log::{
         appender::Appender,
-        dispatcher::{DispatchSignal, Dispatcher},
+        dispatcher::{DispatchSignal, DispatchTargets, Dispatcher},
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
@@ -184,9 +184,14 @@ impl Start<'_> {
         let signal = store_signal(&store);
         let key_index = self.start_index(&store, &signal)?;
         let indexer = key_index.link();
-        let actors = self.start_log(&store, &table, &levels, advertised, signal, indexer).await?;
+        let light = self.light_topics(&table);
+        let targets = DispatchTargets { topics: table.clone(), light: light.clone(), indexer };
+        let actors = self.start_log(&store, targets, &levels, advertised, signal).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
+        if let Some(light) = &light {
+            light.begin(&queues);
+        }
         self.verify_queues(&store, &table)?;
         self.catch_up(&store, &table, &actors).await;
         self.refill_windows(&table, &queues, &store);
@@ -227,6 +232,7 @@ impl Start<'_> {
             config: session,
             about: self.start_about(&actors.signal).await?,
             topics: table,
+            light,
             topics_root: topics,
             facts,
             control,

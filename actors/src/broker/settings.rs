@@ -106,6 +106,7 @@ impl Start<'_> {
             short_polling_ms: self.config.pull.short_polling_time.as_millis() as i64,
             delay_levels: levels.count(),
             limits: PullLimits { started_at, ..self.pull_limits() },
+            stores_replies: self.config.topics.store_reply_message_enable,
             skip_damaged: self.config.pull.skip_damaged_messages,
         }
     }

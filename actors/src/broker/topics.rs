@@ -14,10 +14,18 @@ use super::{BrokerStartError, LogActors, Start, log::dispatch_place};
 use crate::{
     dedup,
     registrar::{LastTable, Registrar, RegistrarConfig},
-    topic::{AllTopics, Catalog, Queues, TopicTable, Topics, TopicsParts},
+    topic::{AllTopics, Catalog, LightTopics, Queues, TopicTable, Topics, TopicsParts},
 };
 
 impl Start<'_> {
+    /// Light queues, if they are to be served.
+    pub(super) fn light_topics(&self, table: &Arc<TopicTable>) -> Option<Arc<LightTopics>> {
+        let light = &self.config.light;
+        let quota = light.enable_lmq_quota.then_some(light.max_lmq_consume_queue_num);
+        let is_on = light.enable_lmq && light.enable_multi_dispatch;
+        is_on.then(|| LightTopics::new(table.clone(), quota))
+    }
+
     pub(super) fn queues(&self, tree: Tree, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
         Arc::new(Queues {
             tree,

@@ -16,7 +16,7 @@ mod once;
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use actix::{Addr, AsyncContext, Recipient};
-use gantry_codec::Record;
+use gantry_codec::{Record, record::sys_flag};
 use gantry_storage::{AppendError, Clock, CommitLog, LogTail, Segment};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, warn};
@@ -27,8 +27,10 @@ use super::{
     batch::{AppendBatch, NewMessage, Send, SendBatch, SendResult},
     dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
     flusher::{Flush, FlushQueue, Flusher},
+    light::LightPlaces,
     state::LogState,
 };
+use crate::topic::{LightTopics, QueueSlot};
 
 /// A round ends at the latest after this many bytes or messages, so that the first batch of a flood
 /// does not wait for the last.
@@ -58,6 +60,8 @@ pub struct AppenderParts {
     pub allocator: Addr<Shell<Allocator>>,
     /// Whether the log takes messages.
     pub state: Arc<LogState>,
+    /// Queues that messages are in besides their own, if they are served.
+    pub light: Option<Arc<LightTopics>>,
     /// The actor's logger.
     pub log_to: Logger,
 }
@@ -82,6 +86,8 @@ struct Round {
     number: u64,
     bytes: usize,
     messages: usize,
+    /// Light queues in which offsets were taken.
+    light: Vec<Arc<QueueSlot>>,
     #[expect(clippy::vec_box, reason = "the boxes came through a mailbox and leave through one")]
     batches: Vec<Box<SendBatch>>,
 }
@@ -187,34 +193,60 @@ impl Appender {
             return Ok(SendResult::QueueGone);
         }
         let host = self.parts.store_host;
+        let mut light = match self.light_places(send, messages, properties) {
+            Ok(light) => light,
+            Err(refused) => return Ok(refused),
+        };
         let bytes = messages.iter().map(|m| record(send, m, properties, host).encoded_len() as u64);
-        self.tail.check_room(bytes.sum())?;
+        let more = light.iter().map(|(_, places)| places.properties_max() as u64);
+        self.tail.check_room(bytes.chain(more).sum())?;
         let first = match send.slot.take_offsets(self.round.number, messages.len() as u64) {
             Ok(first) => first,
             Err(why) => return Ok(SendResult::Refused(why.into())),
         };
+        let end = first + messages.len() as u64;
+        let mut in_light = light.drain(..).peekable();
         for (message, offset) in messages.iter_mut().zip(first..) {
-            self.store_new(send, message, properties, (offset, now))?;
+            let with_places = in_light
+                .next_if(|(of, _)| *of == offset - first)
+                .map(|(_, places)| places.take(self.round.number, &mut self.round.light));
+            let mut record = record(send, message, properties, host);
+            if let Some(properties) = &with_places {
+                record.properties = properties;
+            }
+            record.queue_offset = offset as i64;
+            // A recovery that finds the log to end within a batch takes all of it out.
+            if offset + 1 < end {
+                record.sys_flag |= sys_flag::BATCH_CONTINUES;
+            }
+            record.store_timestamp = now;
+            let appended = self.tail.append(&mut record)?;
+            message.offset = appended.offset;
+            self.round.bytes += appended.len as usize;
         }
         self.round.messages += messages.len();
         Ok(SendResult::Stored(first))
     }
 
-    /// Writes one message to its offset.
-    fn store_new(
-        &mut self,
+    /// The light queues of each message that is in some, by its number. An error is the send's result.
+    fn light_places(
+        &self,
         send: &Send,
-        message: &mut NewMessage,
+        messages: &[NewMessage],
         properties: &str,
-        (offset, now): (u64, i64),
-    ) -> Result<(), AppendError> {
-        let mut record = record(send, message, properties, self.parts.store_host);
-        record.queue_offset = offset as i64;
-        record.store_timestamp = now;
-        let appended = self.tail.append(&mut record)?;
-        message.offset = appended.offset;
-        self.round.bytes += appended.len as usize;
-        Ok(())
+    ) -> Result<Vec<(u64, LightPlaces)>, SendResult> {
+        let Some(light) = &self.parts.light else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for (number, message) in (0..).zip(messages) {
+            let text = properties.get(message.properties.clone()).unwrap_or_default();
+            let places = LightPlaces::of(light, &send.slot.topic, text);
+            let places = places.map_err(|why| SendResult::Refused(why.into()))?;
+            if let Some(why) = places.as_ref().and_then(LightPlaces::too_long) {
+                return Err(SendResult::TooLarge(why));
+            }
+            found.extend(places.map(|places| (number, places)));
+        }
+        Ok(found)
     }
 
     /// Continues in the next file, or says that it is not there yet.
@@ -259,6 +291,9 @@ impl Appender {
         // Sends of a batch that waits for the next file are final too: they have been written.
         for send in self.waiting.front().iter().flat_map(|b| b.sends.iter().take(b.done)) {
             send.slot.commit_round(self.round.number);
+        }
+        for slot in self.round.light.drain(..) {
+            slot.commit_round(self.round.number);
         }
         self.unpublished.clear();
         self.round.number += 1;
@@ -314,7 +349,8 @@ fn record<'a>(
         flag: message.flag,
         queue_offset: 0,
         physical_offset: 0,
-        sys_flag: send.sys_flag,
+        // Whoever stores a message again took the flags as they were in the log.
+        sys_flag: send.sys_flag & !sys_flag::BATCH_CONTINUES,
         born_timestamp: send.born_timestamp,
         born_host: send.born_host,
         store_timestamp: 0,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use gantry_codec::frame::SerializeType;
 use gantry_storage::PhysicalOffset;
 use gantry_supervisor::Permit;
+use tokio::sync::mpsc;
 
 use crate::{dedup::Window, net::Deliver, session::SessionEvent, topic::QueueSlot};
 
@@ -57,6 +58,8 @@ pub enum ReplyTo {
     Session(Recipient<Deliver<SessionEvent>>),
     /// An actor of the broker that stores messages itself.
     Actor(Recipient<BatchAppended>),
+    /// A task that waits for it.
+    Waiter(mpsc::UnboundedSender<Box<SendBatch>>),
 }
 
 /// One send request: one message, or the messages of one client batch.
@@ -90,6 +93,7 @@ pub struct Send {
 }
 
 /// One message to be stored.
+#[derive(Default)]
 pub struct NewMessage {
     /// The user's flag.
     pub flag: i32,
@@ -152,6 +156,10 @@ impl SendBatch {
                 session.do_send(Deliver(SessionEvent::Appended(self)));
             }
             Some(ReplyTo::Actor(actor)) => actor.do_send(BatchAppended(self)),
+            Some(ReplyTo::Waiter(task)) => {
+                // A task that has ended wants to know nothing more.
+                let _ = task.send(self);
+            }
             None => {}
         }
     }

@@ -156,6 +156,9 @@ impl Session {
             .topic(header.topic)
             .ok_or_else(|| PullRefusal::Topic(header.topic.into()))?
             .clone();
+        if view.kind.is_batch_queue {
+            return Err(PullRefusal::BatchQueue(header.topic.into()).into());
+        }
         if !view.is_readable() {
             return Err(PullRefusal::TopicPermission(header.topic.into()).into());
         }

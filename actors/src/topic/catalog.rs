@@ -11,6 +11,7 @@ use gantry_storage::{Clock, Disk, JsonFile, JsonFileError};
 use thiserror::Error;
 
 use super::{
+    kind,
     names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
     retention,
 };
@@ -220,9 +221,8 @@ fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, To
             reason,
         };
         if let Some(name) = change.strip_prefix('+') {
-            retention::check(name, value).map_err(wrong)?;
-            expiry::check(name, value).map_err(wrong)?;
-            dedup::check(name, value).map_err(wrong)?;
+            retention::check(name, value).and_then(|()| kind::check(name, value)).map_err(wrong)?;
+            expiry::check(name, value).and_then(|()| dedup::check(name, value)).map_err(wrong)?;
             known.insert(name.to_owned(), value.clone());
         } else if let Some(name) = change.strip_prefix('-') {
             known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;
@@ -296,6 +296,7 @@ mod tests {
             ("+retention.ms", "soon", "must be a number from 1 on"),
             ("+retention.unconsumed", "maybe", "must be keep or delete"),
             ("+gantry.ttl.ms", "soon", "must be a number from 1 on"),
+            ("+queue.type", "Other", "must be SimpleCQ"),
         ] {
             let error = catalog.asked_for(asked(&[(name, value)])).unwrap_err().to_string();
             assert_eq!(error, format!("topic[t]: attribute {name}: {reason}"));

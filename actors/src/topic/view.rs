@@ -25,7 +25,7 @@ use gantry_codec::body::TopicConfig;
 use gantry_storage::ConsumeQueueView;
 use gantry_supervisor::Shell;
 
-use super::{names::PERM_READ, queue::Queue};
+use super::{kind::TopicKind, names::PERM_READ, queue::Queue};
 use crate::{
     dedup::{Settings, Window},
     expiry::Lifetime,
@@ -299,6 +299,8 @@ pub struct TopicView {
     pub lifetime: Option<Lifetime>,
     /// Within which messages are stored once, if they are.
     pub window: Option<Arc<Window>>,
+    /// What kind of messages it is for.
+    pub kind: TopicKind,
     /// Its queues by number; as many as it ever had in this life.
     pub queues: Box<[Arc<QueueSlot>]>,
     current: AtomicBool,
@@ -313,6 +315,7 @@ impl fmt::Debug for TopicView {
 impl TopicView {
     /// A view that is about to be published, in the place of `before`.
     pub fn new(config: TopicConfig, queues: Vec<Arc<QueueSlot>>, before: Option<&Self>) -> Self {
+        let kind = TopicKind::of(&config.attributes);
         let lifetime = Lifetime::of(&config.topic_name, &config.attributes);
         let settings = Settings::of(&config.attributes);
         let before = before.and_then(|view| view.window.as_deref());
@@ -322,6 +325,7 @@ impl TopicView {
             config,
             lifetime,
             window: window.map(Arc::new),
+            kind,
             queues: queues.into(),
             current: AtomicBool::new(true),
         }

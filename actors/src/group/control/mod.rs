@@ -53,7 +53,7 @@ use super::{
     offsets::{DeleteTopicOffsets, Offsets},
     offsets_port::OffsetsPort,
     producer_table::ProducerDirectory,
-    producers::{ProducerGone, Producers},
+    producers::{FindProducer, ProducerGone, Producers},
     view::{GroupDirectory, GroupView},
 };
 use crate::{
@@ -158,6 +158,15 @@ impl Control {
         &self.0.producer_directory
     }
 
+    /// The connection of the producer with this client id, one included whose heartbeat has just been
+    /// answered.
+    pub async fn find_producer(&self, client_id: &str) -> Option<ConnectionHandle> {
+        match self.0.producer_directory.of_client(client_id) {
+            None => self.0.producers.send(FindProducer(client_id.into())).await.ok().flatten(),
+            found => found,
+        }
+    }
+
     /// A way to the offsets for an actor that commits for its group.
     pub fn offsets_port(&self) -> OffsetsPort {
         OffsetsPort::new(self.0.offsets.clone(), self.0.offset_view.clone())
@@ -250,7 +259,7 @@ impl ControlSession {
             rq::UNREGISTER_CLIENT => self.unregister(cmd, conn),
             rq::QUERY_CONSUMER_OFFSET => self.query_offset(cmd, conn),
             rq::UPDATE_CONSUMER_OFFSET => self.update_offset(cmd, conn),
-            rq::LOCK_BATCH_MQ => self.lock(cmd),
+            rq::LOCK_BATCH_MQ => self.lock(cmd, conn),
             _ => self.control.request(cmd),
         }
     }

@@ -50,7 +50,9 @@ impl PopGroup {
     pub(super) fn begin(&mut self, mut walk: Walk, ctx: &mut Ctx<Self>) -> Progress {
         let sources = self.sources(&walk.request.topic);
         let retry_first = self.parts.settings.retry_first_percent;
-        walk.begin(self.now(), &sources, retry_first, &mut self.dice);
+        let view = self.parts.facts.topics.get(&walk.request.topic);
+        let has_priorities = view.is_some_and(|view| view.kind.has_priorities);
+        walk.begin(self.now(), &sources, has_priorities, retry_first, &mut self.dice);
         self.go_on(walk, ctx)
     }
 

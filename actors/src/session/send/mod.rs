@@ -4,20 +4,21 @@
 //! The CRC is taken here, on the connection's thread; the body is never copied on the way, only its
 //! reference goes to the appender.
 //!
-//! `placement` is where a send is stored, `stored` its property string as it is stored, `answers` the
+//! `batch` is what is different with client batches, `placement` is where a send is stored, `stored` its property string as it is stored, `answers` the
 //! way back.
 
 mod answers;
+mod batch;
 mod placement;
 mod stored;
 
 use std::sync::Arc;
 
-use gantry_codec::{BatchMessages, Command, SendHeader};
+use gantry_codec::{Command, SendHeader};
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
-use super::{Session, Shared, properties::Scan};
+use super::{Session, properties::Scan};
 use crate::{
     dedup::Window,
     error_to_wire::{self, SendRefusal},
@@ -67,7 +68,7 @@ impl Session {
     }
 
     /// Makes the topic, then puts the request once more.
-    fn create_and_retry(&self, cmd: Command, order: CreateTopic) -> Outcome {
+    pub(super) fn create_and_retry(&self, cmd: Command, order: CreateTopic) -> Outcome {
         let shared = self.shared.clone();
         Outcome::Again(Box::pin(async move {
             match shared.topics_root.send(order).await {
@@ -105,7 +106,11 @@ impl Session {
         if header.queue_id >= queues {
             return Err(SendRefusal::QueueId { asked: header.queue_id, view }.into());
         }
+        if view.kind.is_batch_queue {
+            return Err(SendRefusal::BatchQueue(header.topic.into()).into());
+        }
         let mut scan = Scan::of(header.properties);
+        batch::check(&header, &scan)?;
         if scan.half {
             return Err(SendRefusal::Transactions.into());
         }
@@ -113,9 +118,6 @@ impl Session {
             return Err(SendRefusal::Timers.into());
         }
         let retry = header.topic.starts_with(RETRY_PREFIX);
-        if header.batch && (retry || scan.delay_level > 0) {
-            return Err(SendRefusal::BatchKind.into());
-        }
         let mut view = view;
         let mut queue_id = header.queue_id;
         let reconsume_times = header.reconsume_times;
@@ -128,12 +130,19 @@ impl Session {
             scan.delay_level = 0;
             queue_id = 0;
         }
+        if let Some(priority) = scan.priority.filter(|_| !header.batch) {
+            let last = view.config.write_queue_nums.max(1) as u32 - 1;
+            queue_id = priority.min(last) as i32;
+        }
         let placement = self.place(&view, queue_id, &scan)?;
         if scan.ends {
             check_end(header.properties, &view)?;
         }
         // Here and not on the appender's thread: the first use of a queue reads its files.
         placement.slot.settle().map_err(SendRefusal::Queue)?;
+        if let Some(light) = &self.shared.light {
+            light.prepare(header.topic, header.properties).map_err(SendRefusal::Light)?;
+        }
         Ok(Accepted { header, placement, scan, reconsume_times, window: view.window.clone() })
     }
 
@@ -156,41 +165,6 @@ impl Session {
         let properties = self.add_properties(accepted)?;
         let first = self.batch.messages.len();
         self.batch.messages.push(message(accepted.header.flag, body, properties));
-        self.add_send(cmd, accepted, first, conn);
-        Ok(())
-    }
-
-    fn add_batch(
-        &mut self,
-        cmd: &Command,
-        accepted: &Accepted<'_>,
-        conn: &ConnectionHandle,
-    ) -> Result<(), Detour> {
-        self.check_body(cmd.body.len())?;
-        let first = self.batch.messages.len();
-        let start = self.batch.properties.len();
-        let shared = &self.shared;
-        for item in BatchMessages::new(&cmd.body) {
-            let added = item.map_err(SendRefusal::Batch).map_err(Detour::from).and_then(|item| {
-                let scan = Scan::of(item.properties);
-                if scan.ends {
-                    check_end_of_item(shared, item.properties, accepted)?;
-                }
-                let fresh_key = || shared.unique_keys.next(shared.clock.now_ms());
-                let text = &mut self.batch.properties;
-                let properties = append_properties(text, item.properties, &scan, "", fresh_key)?;
-                self.batch.messages.push(message(item.flag, item.body.clone(), properties));
-                Ok(())
-            });
-            if let Err(refusal) = added {
-                self.batch.messages.truncate(first);
-                self.batch.properties.truncate(start);
-                return Err(refusal);
-            }
-        }
-        if self.batch.messages.len() == first {
-            return Err(SendRefusal::EmptyBatch.into());
-        }
         self.add_send(cmd, accepted, first, conn);
         Ok(())
     }
@@ -267,16 +241,6 @@ impl Session {
         #[expect(clippy::disallowed_methods, reason = "waits for credits and ends with them")]
         tokio::task::spawn_local(waits);
     }
-}
-
-fn check_end_of_item(
-    shared: &Shared,
-    properties: &str,
-    accepted: &Accepted<'_>,
-) -> Result<(), Detour> {
-    let topic = &accepted.placement.meant_for().topic;
-    let view = shared.topics.get(topic);
-    check_end(properties, &*view.ok_or_else(|| SendRefusal::NoQueue(topic.to_string()))?)
 }
 
 /// Has the topic noted as one whose messages may say when they end, before the first of these is stored:

@@ -58,7 +58,11 @@ impl Session {
         })
     }
 
-    fn choose_queue(&self, view: &TopicView, queue_id: i32) -> Result<Arc<QueueSlot>, SendRefusal> {
+    pub(in crate::session) fn choose_queue(
+        &self,
+        view: &TopicView,
+        queue_id: i32,
+    ) -> Result<Arc<QueueSlot>, SendRefusal> {
         let id = match u32::try_from(queue_id) {
             Ok(id) => id,
             Err(_) => fastrand::u32(0..view.config.write_queue_nums.max(1) as u32),
