@@ -15,6 +15,7 @@ use gantry_codec::{
 use gantry_storage::Damage;
 
 use crate::{
+    expiry::PropertyError,
     group::{ControlRefusal, PullDenied, groups::PutGroupsError},
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
@@ -68,6 +69,8 @@ pub enum SendRefusal {
     EmptyBatch,
     /// A batch that cannot be read.
     Batch(BatchError),
+    /// A property says nothing one could go by.
+    Property(PropertyError),
     /// The body is too large.
     BodyTooLarge {
         /// Its bytes.
@@ -178,6 +181,14 @@ pub fn no_group(cmd: &Command, error: &impl Display) -> Command {
 pub const UNREADABLE_QUEUE: &str =
     "the queue could not be read; the broker's log says why, or try again";
 
+/// The remark of a pull that would lead past expired messages of which no dead letters can be made.
+pub fn not_buried(request: &PullRequest, why: &str) -> String {
+    let (topic, queue) = (&request.slot.topic, request.slot.queue_id);
+    format!(
+        "messages of queue {queue} of topic[{topic}] have expired, and cannot be made dead letters: {why}"
+    )
+}
+
 /// The remark of a pull whose first message is damaged.
 pub fn damaged(request: &PullRequest, damage: &Damage) -> String {
     let (topic, queue, offset) = (&request.slot.topic, request.slot.queue_id, request.offset);
@@ -250,6 +261,7 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
         SendRefusal::Light(e @ LightRefusal::TooMany) => {
             (rs::LMQ_CONSUME_QUEUE_NUM_EXCEEDED, e.to_string())
         }
+        SendRefusal::Property(e) => (rs::MESSAGE_ILLEGAL, format!("the message is illegal, {e}")),
         SendRefusal::EmptyBatch => (rs::MESSAGE_ILLEGAL, "the batch holds no message".to_owned()),
         SendRefusal::Batch(e) => (rs::MESSAGE_ILLEGAL, format!("the batch cannot be read: {e}")),
         SendRefusal::BodyTooLarge { len, max } => (
@@ -299,7 +311,7 @@ pub fn refused_append(
         SendResult::Refused(why) => {
             (rs::SERVICE_NOT_AVAILABLE, format!("service not available now. {why}"))
         }
-        SendResult::Open | SendResult::Stored(_) => {
+        SendResult::Open | SendResult::Stored(_) | SendResult::Duplicate(_) => {
             (rs::SYSTEM_ERROR, "the send was lost by an internal failure, try again".to_owned())
         }
     };

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, LoadError, Loaded,
-    LogConfig, NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources,
+    LogConfig, NetworkConfig, PopConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources,
     StoreConfig, Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective,
     layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     pub pull: PullConfig,
     /// Queues that a message is in besides its own.
     pub light: LightConfig,
+    /// Pops.
+    pub pop: PopConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
     /// Its log.
@@ -97,6 +99,7 @@ impl BrokerConfig {
             groups: all.view()?,
             pull: all.view()?,
             light: all.view()?,
+            pop: all.view()?,
             transactions: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,

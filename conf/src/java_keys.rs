@@ -62,7 +62,7 @@ const BROKER: KeyList = "
     maxErrorRateOfBloomFilter filterDataCleanTimeSpan aclEnable authenticationEnabled
     authorizationEnabled highSpeedMode commercialEnable
     commercialTimerCount commercialTransCount commercialBigCount commercialBaseCount
-    filterServerNums maxDelayTime serverLoadBalancerEnable defaultMessageRequestMode
+    filterServerNums maxDelayTime serverLoadBalancerEnable
     litePullMessageEnable rejectPullConsumerEnable useServerSideResetOffset
     enableBroadcastOffsetStore enableSingleTopicRegister enableSplitRegistration
     splitRegistrationSize recallMessageEnable consumerOffsetUpdateVersionStep
@@ -71,8 +71,8 @@ const BROKER: KeyList = "
 
 const POP: KeyList = "
     reviveQueueNum reviveInterval reviveScanTime enablePopBufferMerge popCkStayBufferTime
-    popPollingSize popPollingMapSize enablePopLog enableRetryTopicV2
-    retrieveMessageFromPopRetryTopicV1 popFromRetryProbability
+    popPollingMapSize enablePopLog
+    retrieveMessageFromPopRetryTopicV1
     popFromRetryProbabilityForPriority priorityOrderAsc popConsumerFSServiceInit
     popConsumerKVServiceInit popConsumerKVServiceEnable";
 

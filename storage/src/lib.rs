@@ -71,8 +71,8 @@ pub use index::{
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
-    Boundary, Damage, EntryFilter, PullLimits, PullOutcome, PullStatus, RecordFilter, is_cold,
-    offset_by_time, pull, pull_records,
+    Boundary, Damage, EntryFilter, Filters, PullLimits, PullOutcome, PullStatus, RecordFilter,
+    is_cold, offset_by_time, pull, pull_by, pull_records,
 };
 pub use segment::{Segment, SegmentSlice, SegmentWriter, Words};
 pub use store::{CloseError, OpenError, QueueName, Report, Store, StoreConfig};

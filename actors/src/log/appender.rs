@@ -11,6 +11,8 @@
 //! Failure policy: restart from disk after a panic (the tail is found again at the last published
 //! end, so what was not answered is gone); an I/O error ends writing for good ([`LogState`]).
 
+mod once;
+
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use actix::{Addr, AsyncContext, Recipient};
@@ -19,6 +21,7 @@ use gantry_storage::{AppendError, Clock, CommitLog, LogTail, Segment};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, warn};
 
+use self::once::Unpublished;
 use super::{
     allocator::{Allocate, Allocator, SegmentReady},
     batch::{AppendBatch, NewMessage, Send, SendBatch, SendResult},
@@ -73,6 +76,18 @@ pub struct Appender {
     /// Batches that wait for the next file, oldest first.
     waiting: VecDeque<Box<SendBatch>>,
     last_timestamp: i64,
+    /// Keys of the round under way.
+    unpublished: Unpublished,
+}
+
+/// Where and how a message is stored.
+struct Place {
+    /// Its offset in the queue.
+    offset: u64,
+    /// The time.
+    now: i64,
+    /// Whether more messages of its batch follow.
+    continues: bool,
 }
 
 /// What has been written and not yet published.
@@ -102,7 +117,8 @@ impl Appender {
         // Times go on from the newest record, whatever the clock did meanwhile.
         let last_timestamp = parts.log.last_timestamp();
         let round = Round { number: (incarnation << 40) + 1, ..Round::default() };
-        Self { parts, tail, round, spare: None, waiting: VecDeque::new(), last_timestamp }
+        let (waiting, unpublished) = (VecDeque::new(), Unpublished::new());
+        Self { parts, tail, round, spare: None, waiting, last_timestamp, unpublished }
     }
 
     fn accept(&mut self, mut batch: Box<SendBatch>, me: &Recipient<SegmentReady>) {
@@ -151,11 +167,17 @@ impl Appender {
     fn write(&mut self, batch: &mut SendBatch, me: &Recipient<SegmentReady>) -> Result<(), Stop> {
         let now = self.parts.clock.now_ms().max(self.last_timestamp);
         self.last_timestamp = now;
-        let SendBatch { sends, messages, properties, done, .. } = batch;
-        for send in sends.iter_mut().skip(*done) {
+        let SendBatch { sends, messages, properties, done, windows, .. } = batch;
+        for (at, send) in sends.iter_mut().enumerate().skip(*done) {
             let messages = messages.get_mut(send.messages.clone()).unwrap_or_default();
+            let window = windows.binary_search_by_key(&at, |(of, _)| *of).ok();
+            let window = window.and_then(|place| windows.get(place));
             send.result = loop {
-                match self.store(send, messages, properties, now) {
+                let stored = match window {
+                    None => self.store(send, messages, properties, now),
+                    Some((_, window)) => self.store_once(window, send, messages, properties, now),
+                };
+                match stored {
                     Err(AppendError::SegmentFull { .. }) => self.next_file(me)?,
                     Err(e @ AppendError::TooLarge { .. }) => {
                         break SendResult::TooLarge(e.to_string());
@@ -195,25 +217,38 @@ impl Appender {
         let end = first + messages.len() as u64;
         let mut in_light = light.drain(..).peekable();
         for (message, offset) in messages.iter_mut().zip(first..) {
-            let with_places = in_light
-                .next_if(|(of, _)| *of == offset - first)
-                .map(|(_, places)| places.take(self.round.number, &mut self.round.light));
-            let mut record = record(send, message, properties, host);
-            if let Some(properties) = &with_places {
-                record.properties = properties;
-            }
-            record.queue_offset = offset as i64;
+            let light = in_light.next_if(|(of, _)| *of == offset - first);
             // A recovery that finds the log to end within a batch takes all of it out.
-            if offset + 1 < end {
-                record.sys_flag |= sys_flag::BATCH_CONTINUES;
-            }
-            record.store_timestamp = now;
-            let appended = self.tail.append(&mut record)?;
-            message.offset = appended.offset;
-            self.round.bytes += appended.len as usize;
+            let place = Place { offset, now, continues: offset + 1 < end };
+            self.store_new(send, message, properties, place, light.map(|(_, places)| places))?;
         }
         self.round.messages += messages.len();
         Ok(SendResult::Stored(first))
+    }
+
+    /// Writes one message to its offset.
+    fn store_new(
+        &mut self,
+        send: &Send,
+        message: &mut NewMessage,
+        properties: &str,
+        place: Place,
+        light: Option<LightPlaces>,
+    ) -> Result<(), AppendError> {
+        let with_places = light.map(|light| light.take(self.round.number, &mut self.round.light));
+        let mut record = record(send, message, properties, self.parts.store_host);
+        if let Some(properties) = &with_places {
+            record.properties = properties;
+        }
+        if place.continues {
+            record.sys_flag |= sys_flag::BATCH_CONTINUES;
+        }
+        record.queue_offset = place.offset as i64;
+        record.store_timestamp = place.now;
+        let appended = self.tail.append(&mut record)?;
+        message.offset = appended.offset;
+        self.round.bytes += appended.len as usize;
+        Ok(())
     }
 
     /// The light queues of each message that is in some, by its number. An error is the send's result.
@@ -283,6 +318,7 @@ impl Appender {
         for slot in self.round.light.drain(..) {
             slot.commit_round(self.round.number);
         }
+        self.unpublished.clear();
         self.round.number += 1;
         self.round.bytes = 0;
         self.round.messages = 0;

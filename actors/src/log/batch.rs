@@ -13,7 +13,7 @@ use gantry_storage::PhysicalOffset;
 use gantry_supervisor::Permit;
 use tokio::sync::mpsc;
 
-use crate::{net::Deliver, session::SessionEvent, topic::QueueSlot};
+use crate::{dedup::Window, net::Deliver, session::SessionEvent, topic::QueueSlot};
 
 /// Sends of one burst of one connection, for the appender.
 #[derive(Message)]
@@ -40,6 +40,8 @@ pub struct SendBatch {
     pub done: usize,
     /// Whether a send of this batch asks to wait for the flush (property `WAIT`).
     pub wait_flush: bool,
+    /// Windows of those sends, by their place, that are stored once only ([`crate::dedup`]).
+    pub windows: Vec<(usize, Arc<Window>)>,
     /// Whether it was stored and could not be flushed in time.
     pub flush_timed_out: bool,
     /// For the sender's own use, given back as it was.
@@ -114,6 +116,8 @@ pub enum SendResult {
     Open,
     /// Stored; the offset of its first message in its queue.
     Stored(u64),
+    /// All of it is stored already; the offset of its first message in its queue.
+    Duplicate(u64),
     /// The queue was deleted before the message reached the log.
     QueueGone,
     /// The message is larger than the log takes.
@@ -131,6 +135,7 @@ impl SendBatch {
         self.bytes = 0;
         self.done = 0;
         self.wait_flush = false;
+        self.windows.clear();
         self.flush_timed_out = false;
         self.permit = None;
     }

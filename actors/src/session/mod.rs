@@ -14,6 +14,7 @@ mod about;
 mod cleaning;
 mod cold;
 mod direct;
+mod expired;
 mod figures;
 mod lookup;
 mod message_filter;
@@ -31,13 +32,12 @@ use std::sync::Arc;
 
 use actix::Recipient;
 use gantry_codec::{Command, request_code as rq};
-use gantry_storage::PullOutcome;
 
 pub use about::About;
 pub use cold::{ColdReader, ColdReaders};
-pub use message_filter::{MessageFilter, is_by_tags, properties_pass};
+pub use message_filter::{MessageFilter, is_by_tags, properties_pass, record_passes};
 pub use pop::PopReply;
-pub use pull::PullRequest;
+pub use pull::{PullRequest, Pulled};
 pub use reply::{PushFailure, StoredReply};
 pub use shared::{SessionConfig, Shared};
 
@@ -59,7 +59,9 @@ pub enum SessionEvent {
     /// A pop or a notification has its answer.
     PopAnswered(Box<PopReply>, Box<Told>),
     /// A pull was read by a [`ColdReader`]; nothing if that failed.
-    PullRead(Box<PullRequest>, Option<Box<PullOutcome>>),
+    PullRead(Box<PullRequest>, Option<Box<Pulled>>),
+    /// What a pull had met expired is buried, or could not be: why.
+    Buried(Box<PullRequest>, Result<(), String>),
 }
 
 /// See the module's text.
@@ -186,8 +188,9 @@ impl Service for Session {
             SessionEvent::PullDue(request) => self.pull_due(request, out),
             SessionEvent::PopAnswered(reply, told) => reply.answer(*told, out),
             SessionEvent::PullRead(request, found) => {
-                self.pull_read(&request, found.as_deref(), out);
+                self.pull_read(request, found.map(|found| *found), out);
             }
+            SessionEvent::Buried(request, result) => self.buried(request, result, out),
         }
     }
 

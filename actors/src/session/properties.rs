@@ -33,6 +33,8 @@ pub struct Scan {
     pub void_priority: bool,
     /// `INNER_NUM`: it says that it is an inner batch.
     pub inner_batch: bool,
+    /// A property that says when the message ends ([`crate::expiry`]).
+    pub ends: bool,
 }
 
 impl Scan {
@@ -64,6 +66,7 @@ impl Scan {
                 names::PRIORITY => scan.priority = value.parse::<i32>().ok().and_then(not_negative),
                 names::SHARDING_KEY => has_key = true,
                 names::INNER_NUM => scan.inner_batch = true,
+                names::GANTRY_TTL_MS | names::GANTRY_EXPIRES_MS => scan.ends = true,
                 _ => {}
             }
         }

@@ -11,6 +11,7 @@ use slog::Logger;
 
 use super::{About, ColdReaders};
 use crate::{
+    expiry::Undertaker,
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     pop::Pops,
@@ -74,6 +75,8 @@ pub struct Shared {
     pub log_state: Arc<LogState>,
     /// The log's writer.
     pub appender: Addr<Shell<Appender>>,
+    /// Makes dead letters of what has expired.
+    pub undertaker: Addr<Shell<Undertaker>>,
     /// Removes old files.
     pub cleaner: Addr<Shell<Cleaner>>,
     /// The memory budget of messages on their way to the log.

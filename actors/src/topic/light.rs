@@ -94,7 +94,7 @@ impl LightTopics {
         let name: Arc<str> = name.into();
         let slot = self.queues.get()?.slot(name.clone(), 0);
         let config = topic_config(&name, 1, 1, PERM_READ | PERM_WRITE);
-        let view = Arc::new(TopicView::new(config, vec![slot]));
+        let view = Arc::new(TopicView::new(config, vec![slot], None));
         self.table.insert(&name, &view);
         self.count.fetch_add(1, Ordering::Relaxed);
         Some(view)

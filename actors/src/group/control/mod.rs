@@ -138,6 +138,11 @@ impl Control {
         self.0.directory.get(group)
     }
 
+    /// All groups, as they are published.
+    pub fn directory(&self) -> &GroupDirectory {
+        &self.0.directory
+    }
+
     /// A group that is configured or may configure itself. For requests whose group is not published
     /// yet: wait for this, then look again.
     pub fn open_group(

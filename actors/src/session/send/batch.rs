@@ -13,7 +13,7 @@ use gantry_codec::{BatchMessages, Command, SendHeader, record::sys_flag};
 
 use super::{
     super::{Session, properties::Scan},
-    Accepted,
+    Accepted, Detour, check_end_of_item,
     stored::{append_properties, message},
 };
 use crate::{error_to_wire::SendRefusal, net::ConnectionHandle, topic::names::RETRY_PREFIX};
@@ -48,14 +48,17 @@ impl Session {
         cmd: &Command,
         accepted: &Accepted<'_>,
         conn: &ConnectionHandle,
-    ) -> Result<(), SendRefusal> {
+    ) -> Result<(), Detour> {
         self.check_body(cmd.body.len())?;
         let first = self.batch.messages.len();
         let start = self.batch.properties.len();
         let shared = &self.shared;
         for item in BatchMessages::new(&cmd.body) {
-            let added = item.map_err(SendRefusal::Batch).and_then(|item| {
+            let added = item.map_err(SendRefusal::Batch).map_err(Detour::from).and_then(|item| {
                 let scan = Scan::of_batched(item.properties);
+                if scan.ends {
+                    check_end_of_item(shared, item.properties, accepted)?;
+                }
                 let fresh_key = || shared.unique_keys.next(shared.clock.now_ms());
                 let text = &mut self.batch.properties;
                 let properties = append_properties(text, item.properties, &scan, "", fresh_key)?;
@@ -69,7 +72,7 @@ impl Session {
             }
         }
         if self.batch.messages.len() == first {
-            return Err(SendRefusal::EmptyBatch);
+            return Err(SendRefusal::EmptyBatch.into());
         }
         self.add_send(cmd, accepted, first, conn);
         Ok(())

@@ -12,17 +12,21 @@ mod batch;
 mod placement;
 mod stored;
 
+use std::sync::Arc;
+
 use gantry_codec::{Command, SendHeader};
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
-use super::{Session, properties::Scan};
+use super::{Session, Shared, properties::Scan};
 use crate::{
+    dedup::Window,
     error_to_wire::{self, SendRefusal},
+    expiry::PropertyError,
     log::batch::{AppendBatch, Send, SendResult},
     net::{ConnectionHandle, Outcome},
     topic::{
-        CreateTopic,
+        CreateTopic, TopicView,
         names::{self as topic_names, DLQ_PREFIX, RETRY_PREFIX},
     },
 };
@@ -47,6 +51,8 @@ struct Accepted<'a> {
     placement: Placement,
     scan: Scan,
     reconsume_times: i32,
+    /// Of its topic, if that stores messages once.
+    window: Option<Arc<Window>>,
 }
 
 impl Session {
@@ -129,12 +135,15 @@ impl Session {
             queue_id = priority.min(last) as i32;
         }
         let placement = self.place(&view, queue_id, &scan)?;
+        if scan.ends {
+            check_end(header.properties, &view)?;
+        }
         // Here and not on the appender's thread: the first use of a queue reads its files.
         placement.slot.settle().map_err(SendRefusal::Queue)?;
         if let Some(light) = &self.shared.light {
             light.prepare(header.topic, header.properties).map_err(SendRefusal::Light)?;
         }
-        Ok(Accepted { header, placement, scan, reconsume_times })
+        Ok(Accepted { header, placement, scan, reconsume_times, window: view.window.clone() })
     }
 
     /// Whether a message that a consumer sends to its retry topic itself has had all its tries.
@@ -188,6 +197,9 @@ impl Session {
         let batch = &mut self.batch;
         batch.bytes += cmd.body.len() + accepted.header.properties.len();
         batch.wait_flush |= !accepted.scan.no_wait;
+        if let Some(window) = &accepted.window {
+            batch.windows.push((batch.sends.len(), window.clone()));
+        }
         batch.sends.push(Send {
             opaque: cmd.opaque,
             serialize_type: cmd.serialize_type,
@@ -229,4 +241,25 @@ impl Session {
         #[expect(clippy::disallowed_methods, reason = "waits for credits and ends with them")]
         tokio::task::spawn_local(waits);
     }
+}
+
+fn check_end_of_item(
+    shared: &Shared,
+    properties: &str,
+    accepted: &Accepted<'_>,
+) -> Result<(), Detour> {
+    let topic = &accepted.placement.meant_for().topic;
+    let view = shared.topics.get(topic);
+    check_end(properties, &*view.ok_or_else(|| SendRefusal::NoQueue(topic.to_string()))?)
+}
+
+/// Has the topic noted as one whose messages may say when they end, before the first of these is stored:
+/// else readers would not look.
+pub(super) fn check_end(properties: &str, view: &TopicView) -> Result<(), Detour> {
+    PropertyError::check(properties).map_err(SendRefusal::Property)?;
+    let topic = &view.config.topic_name;
+    if view.lifetime.is_some_and(|lifetime| lifetime.by_message) || topic.starts_with(DLQ_PREFIX) {
+        return Ok(());
+    }
+    Err(Detour::CreateTopic(CreateTopic::noted_for_ends(topic)))
 }

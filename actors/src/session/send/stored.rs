@@ -14,7 +14,8 @@ pub(in crate::session) struct Stored {
     unique_key: Range<usize>,
 }
 
-/// `properties` with these pairs in place of whatever they had under the same names.
+/// `properties` with these pairs in place of whatever they had under the same names; one without a value
+/// takes its property out.
 pub(in crate::session) fn with_properties(properties: &str, pairs: &[(&str, &str)]) -> String {
     let mut text = String::with_capacity(properties.len() + 128);
     for (name, value) in names::iter(properties) {
@@ -22,7 +23,7 @@ pub(in crate::session) fn with_properties(properties: &str, pairs: &[(&str, &str
             names::append(&mut text, name, value);
         }
     }
-    for (name, value) in pairs {
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         names::append(&mut text, name, value);
     }
     text
