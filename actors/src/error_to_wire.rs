@@ -256,12 +256,12 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
             rs::MESSAGE_ILLEGAL,
             format!("the message is illegal, topic[{topic}] does not take inner batches"),
         ),
-        SendRefusal::Property(e) => (rs::MESSAGE_ILLEGAL, format!("the message is illegal, {e}")),
         SendRefusal::BatchQueue(topic) => (rs::NO_PERMISSION, batch_queue(topic)),
         SendRefusal::Light(e @ LightRefusal::Name(_)) => (rs::MESSAGE_ILLEGAL, e.to_string()),
         SendRefusal::Light(e @ LightRefusal::TooMany) => {
             (rs::LMQ_CONSUME_QUEUE_NUM_EXCEEDED, e.to_string())
         }
+        SendRefusal::Property(e) => (rs::MESSAGE_ILLEGAL, format!("the message is illegal, {e}")),
         SendRefusal::EmptyBatch => (rs::MESSAGE_ILLEGAL, "the batch holds no message".to_owned()),
         SendRefusal::Batch(e) => (rs::MESSAGE_ILLEGAL, format!("the batch cannot be read: {e}")),
         SendRefusal::BodyTooLarge { len, max } => (

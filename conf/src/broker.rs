@@ -47,10 +47,10 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// What a pull gets.
     pub pull: PullConfig,
-    /// Pops.
-    pub pop: PopConfig,
     /// Queues that a message is in besides its own.
     pub light: LightConfig,
+    /// Pops.
+    pub pop: PopConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
     /// Its log.
@@ -98,8 +98,8 @@ impl BrokerConfig {
             topics: all.view()?,
             groups: all.view()?,
             pull: all.view()?,
-            pop: all.view()?,
             light: all.view()?,
+            pop: all.view()?,
             transactions: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,

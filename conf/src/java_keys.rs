@@ -71,7 +71,8 @@ const BROKER: KeyList = "
 
 const POP: KeyList = "
     reviveQueueNum reviveInterval reviveScanTime enablePopBufferMerge popCkStayBufferTime
-    popPollingMapSize enablePopLog retrieveMessageFromPopRetryTopicV1
+    popPollingMapSize enablePopLog
+    retrieveMessageFromPopRetryTopicV1
     popFromRetryProbabilityForPriority priorityOrderAsc popConsumerFSServiceInit
     popConsumerKVServiceInit popConsumerKVServiceEnable";
 

@@ -80,6 +80,16 @@ pub struct Appender {
     unpublished: Unpublished,
 }
 
+/// Where and how a message is stored.
+struct Place {
+    /// Its offset in the queue.
+    offset: u64,
+    /// The time.
+    now: i64,
+    /// Whether more messages of its batch follow.
+    continues: bool,
+}
+
 /// What has been written and not yet published.
 #[derive(Default)]
 struct Round {
@@ -207,25 +217,38 @@ impl Appender {
         let end = first + messages.len() as u64;
         let mut in_light = light.drain(..).peekable();
         for (message, offset) in messages.iter_mut().zip(first..) {
-            let with_places = in_light
-                .next_if(|(of, _)| *of == offset - first)
-                .map(|(_, places)| places.take(self.round.number, &mut self.round.light));
-            let mut record = record(send, message, properties, host);
-            if let Some(properties) = &with_places {
-                record.properties = properties;
-            }
-            record.queue_offset = offset as i64;
+            let light = in_light.next_if(|(of, _)| *of == offset - first);
             // A recovery that finds the log to end within a batch takes all of it out.
-            if offset + 1 < end {
-                record.sys_flag |= sys_flag::BATCH_CONTINUES;
-            }
-            record.store_timestamp = now;
-            let appended = self.tail.append(&mut record)?;
-            message.offset = appended.offset;
-            self.round.bytes += appended.len as usize;
+            let place = Place { offset, now, continues: offset + 1 < end };
+            self.store_new(send, message, properties, place, light.map(|(_, places)| places))?;
         }
         self.round.messages += messages.len();
         Ok(SendResult::Stored(first))
+    }
+
+    /// Writes one message to its offset.
+    fn store_new(
+        &mut self,
+        send: &Send,
+        message: &mut NewMessage,
+        properties: &str,
+        place: Place,
+        light: Option<LightPlaces>,
+    ) -> Result<(), AppendError> {
+        let with_places = light.map(|light| light.take(self.round.number, &mut self.round.light));
+        let mut record = record(send, message, properties, self.parts.store_host);
+        if let Some(properties) = &with_places {
+            record.properties = properties;
+        }
+        if place.continues {
+            record.sys_flag |= sys_flag::BATCH_CONTINUES;
+        }
+        record.queue_offset = place.offset as i64;
+        record.store_timestamp = place.now;
+        let appended = self.tail.append(&mut record)?;
+        message.offset = appended.offset;
+        self.round.bytes += appended.len as usize;
+        Ok(())
     }
 
     /// The light queues of each message that is in some, by its number. An error is the send's result.

@@ -93,7 +93,6 @@ pub struct Send {
 }
 
 /// One message to be stored.
-#[derive(Default)]
 pub struct NewMessage {
     /// The user's flag.
     pub flag: i32,

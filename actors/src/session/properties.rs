@@ -26,8 +26,6 @@ pub struct Scan {
     pub region: bool,
     /// `POP_CK`: to be taken out before storing.
     pub pop_ck: bool,
-    /// A property that says when the message ends ([`crate::expiry`]).
-    pub ends: bool,
     /// `_SYS_MSG_PRIORITY_` of a message of which nothing else says where it goes: the queue, or the last
     /// one if there are fewer.
     pub priority: Option<u32>,
@@ -35,6 +33,8 @@ pub struct Scan {
     pub void_priority: bool,
     /// `INNER_NUM`: it says that it is an inner batch.
     pub inner_batch: bool,
+    /// A property that says when the message ends ([`crate::expiry`]).
+    pub ends: bool,
 }
 
 impl Scan {
@@ -63,10 +63,10 @@ impl Scan {
                 names::CLUSTER => scan.cluster = true,
                 names::MSG_REGION => scan.region = true,
                 names::POP_CK => scan.pop_ck = true,
-                names::GANTRY_TTL_MS | names::GANTRY_EXPIRES_MS => scan.ends = true,
                 names::PRIORITY => scan.priority = value.parse::<i32>().ok().and_then(not_negative),
                 names::SHARDING_KEY => has_key = true,
                 names::INNER_NUM => scan.inner_batch = true,
+                names::GANTRY_TTL_MS | names::GANTRY_EXPIRES_MS => scan.ends = true,
                 _ => {}
             }
         }

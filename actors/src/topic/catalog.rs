@@ -221,8 +221,11 @@ fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, To
             reason,
         };
         if let Some(name) = change.strip_prefix('+') {
-            retention::check(name, value).and_then(|()| kind::check(name, value)).map_err(wrong)?;
-            expiry::check(name, value).and_then(|()| dedup::check(name, value)).map_err(wrong)?;
+            retention::check(name, value)
+                .and_then(|()| kind::check(name, value))
+                .and_then(|()| expiry::check(name, value))
+                .and_then(|()| dedup::check(name, value))
+                .map_err(wrong)?;
             known.insert(name.to_owned(), value.clone());
         } else if let Some(name) = change.strip_prefix('-') {
             known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;
@@ -295,8 +298,8 @@ mod tests {
             ("-retention.ms", "", "the topic does not have it"),
             ("+retention.ms", "soon", "must be a number from 1 on"),
             ("+retention.unconsumed", "maybe", "must be keep or delete"),
-            ("+gantry.ttl.ms", "soon", "must be a number from 1 on"),
             ("+queue.type", "Other", "must be SimpleCQ"),
+            ("+gantry.ttl.ms", "soon", "must be a number from 1 on"),
         ] {
             let error = catalog.asked_for(asked(&[(name, value)])).unwrap_err().to_string();
             assert_eq!(error, format!("topic[t]: attribute {name}: {reason}"));

@@ -295,12 +295,12 @@ impl QueueSlot {
 pub struct TopicView {
     /// The topic's configuration.
     pub config: TopicConfig,
+    /// What kind of messages it is for.
+    pub kind: TopicKind,
     /// How long its messages live, if not for ever.
     pub lifetime: Option<Lifetime>,
     /// Within which messages are stored once, if they are.
     pub window: Option<Arc<Window>>,
-    /// What kind of messages it is for.
-    pub kind: TopicKind,
     /// Its queues by number; as many as it ever had in this life.
     pub queues: Box<[Arc<QueueSlot>]>,
     current: AtomicBool,
@@ -315,17 +315,16 @@ impl fmt::Debug for TopicView {
 impl TopicView {
     /// A view that is about to be published, in the place of `before`.
     pub fn new(config: TopicConfig, queues: Vec<Arc<QueueSlot>>, before: Option<&Self>) -> Self {
-        let kind = TopicKind::of(&config.attributes);
         let lifetime = Lifetime::of(&config.topic_name, &config.attributes);
         let settings = Settings::of(&config.attributes);
         let before = before.and_then(|view| view.window.as_deref());
         let topic = config.topic_name.as_str();
         let window = settings.map(|settings| Window::changed(before, topic, settings));
         Self {
+            kind: TopicKind::of(&config.attributes),
             config,
             lifetime,
             window: window.map(Arc::new),
-            kind,
             queues: queues.into(),
             current: AtomicBool::new(true),
         }

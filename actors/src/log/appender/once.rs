@@ -14,7 +14,7 @@ use gantry_codec::{Record, properties as names};
 use gantry_storage::{AppendError, PhysicalOffset};
 use slog::warn;
 
-use super::Appender;
+use super::{Appender, Place, record};
 use crate::{
     dedup::{Key, Keys, Window},
     log::batch::{NewMessage, Send, SendResult},
@@ -58,21 +58,45 @@ impl Appender {
         let mut keys = window.keys();
         keys.expire(now.saturating_sub(window.settings.window_ms));
         let fates = self.fates(window, &keys, messages, properties);
-        let stored = self.store_those(&fates, send, messages, properties, now)?;
-        let mut next = match stored {
-            SendResult::Stored(first) => first,
-            SendResult::Duplicate(_) => 0,
-            refused => return Ok(refused),
+        let is_new = |fate: &Fate| matches!(fate, Fate::New(_));
+        let count = fates.iter().filter(|fate| is_new(fate)).count() as u64;
+        let host = self.parts.store_host;
+        let new = messages.iter().zip(&fates).filter(|(_, fate)| is_new(fate));
+        let bytes = new.map(|(m, _)| record(send, m, properties, host).encoded_len() as u64);
+        let mut light = match self.light_places(send, messages, properties) {
+            Ok(light) => light,
+            Err(refused) => return Ok(refused),
         };
+        let more = light.iter().map(|(_, places)| places.properties_max() as u64);
+        let bytes = bytes.chain(more).sum();
+        if count > 0 {
+            self.tail.check_room(bytes)?;
+        }
+        let mut next = match self.take(send, count) {
+            Ok(first) => first,
+            Err(why) => return Ok(SendResult::Refused(why.into())),
+        };
+        let end = next + count;
         let mut first_offset = None;
         for (at, fate) in fates.into_iter().enumerate() {
             let (before, rest) = messages.split_at_mut(at);
             let Some(message) = rest.first_mut() else { break };
             let offset = match fate {
                 Fate::New(hash) => {
+                    let in_light = light.iter().position(|(of, _)| *of == at as u64);
+                    let in_light = in_light.map(|found| light.swap_remove(found).1);
+                    let place = Place { offset: next, now, continues: next + 1 < end };
+                    self.store_new(send, message, properties, place, in_light)?;
                     if let Some(hash) = hash {
-                        let place = (next, now);
-                        self.remember(window, &mut keys, hash, send, message, properties, place);
+                        self.remember(
+                            window,
+                            &mut keys,
+                            hash,
+                            send,
+                            message,
+                            properties,
+                            (next, now),
+                        );
                     }
                     next += 1;
                     next - 1
@@ -82,49 +106,28 @@ impl Appender {
                     if at == 0 {
                         send.asked_queue = first.queue_id;
                     }
-                    window.suppressed(1);
                     first.queue_offset
                 }
                 Fate::Twin(earlier) => {
                     if let Some(earlier) = before.get(earlier) {
                         message.offset = earlier.offset;
                     }
-                    window.suppressed(1);
                     0
                 }
             };
             first_offset.get_or_insert(offset);
         }
+        self.round.messages += count as usize;
+        window.suppressed(messages.len() as u64 - count);
         let first_offset = first_offset.unwrap_or_default();
-        Ok(match stored {
-            SendResult::Duplicate(_) => SendResult::Duplicate(first_offset),
+        Ok(match count {
+            0 => SendResult::Duplicate(first_offset),
             _ => SendResult::Stored(first_offset),
         })
     }
 
-    /// Writes the messages that are new, in their order; `Duplicate` if there is none.
-    fn store_those(
-        &mut self,
-        fates: &[Fate],
-        send: &Send,
-        messages: &mut [NewMessage],
-        properties: &str,
-        now: i64,
-    ) -> Result<SendResult, AppendError> {
-        let is_new = |fate: &&Fate| matches!(fate, Fate::New(_));
-        let count = fates.iter().filter(is_new).count();
-        if count == messages.len() {
-            return self.store(send, messages, properties, now);
-        }
-        if count == 0 {
-            return Ok(SendResult::Duplicate(0));
-        }
-        let those = messages.iter_mut().zip(fates).filter(|(_, fate)| is_new(fate));
-        let mut new: Vec<NewMessage> = those.map(|(message, _)| std::mem::take(message)).collect();
-        let stored = self.store(send, &mut new, properties, now);
-        let those = messages.iter_mut().zip(fates).filter(|(_, fate)| is_new(fate));
-        those.zip(new).for_each(|((place, _), message)| *place = message);
-        stored
+    fn take(&self, send: &Send, count: u64) -> Result<u64, String> {
+        if count == 0 { Ok(0) } else { send.slot.take_offsets(self.round.number, count) }
     }
 
     fn fates(

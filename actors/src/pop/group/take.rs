@@ -18,7 +18,7 @@ use crate::{
         order::OrderBatch,
         queues::QueueKey,
         read::{Found, Look, Wanted, as_asked_for, look, read_patiently},
-        walk::{PopAnswer, Stop, Walk},
+        walk::{Chances, PopAnswer, Stop, Walk},
     },
     topic::OpenQueue,
 };
@@ -49,10 +49,12 @@ impl PopGroup {
     /// Has a pop look everywhere, from the start.
     pub(super) fn begin(&mut self, mut walk: Walk, ctx: &mut Ctx<Self>) -> Progress {
         let sources = self.sources(&walk.request.topic);
-        let retry_first = self.parts.settings.retry_first_percent;
         let view = self.parts.facts.topics.get(&walk.request.topic);
-        let has_priorities = view.is_some_and(|view| view.kind.has_priorities);
-        walk.begin(self.now(), &sources, has_priorities, retry_first, &mut self.dice);
+        let chances = Chances {
+            has_priorities: view.is_some_and(|view| view.kind.has_priorities),
+            retry_first_percent: self.parts.settings.retry_first_percent,
+        };
+        walk.begin(self.now(), &sources, chances, &mut self.dice);
         self.go_on(walk, ctx)
     }
 

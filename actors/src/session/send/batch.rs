@@ -12,8 +12,8 @@
 use gantry_codec::{BatchMessages, Command, SendHeader, record::sys_flag};
 
 use super::{
-    super::{Session, Shared, properties::Scan},
-    Accepted, Detour, check_end,
+    super::{Session, properties::Scan},
+    Accepted, Detour, check_end_of_item,
     stored::{append_properties, message},
 };
 use crate::{error_to_wire::SendRefusal, net::ConnectionHandle, topic::names::RETRY_PREFIX};
@@ -77,16 +77,6 @@ impl Session {
         self.add_send(cmd, accepted, first, conn);
         Ok(())
     }
-}
-
-fn check_end_of_item(
-    shared: &Shared,
-    properties: &str,
-    accepted: &Accepted<'_>,
-) -> Result<(), Detour> {
-    let topic = &accepted.placement.meant_for().topic;
-    let view = shared.topics.get(topic);
-    check_end(properties, &*view.ok_or_else(|| SendRefusal::NoQueue(topic.to_string()))?)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use gantry_codec::{Command, SendHeader};
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
-use super::{Session, properties::Scan};
+use super::{Session, Shared, properties::Scan};
 use crate::{
     dedup::Window,
     error_to_wire::{self, SendRefusal},
@@ -241,6 +241,16 @@ impl Session {
         #[expect(clippy::disallowed_methods, reason = "waits for credits and ends with them")]
         tokio::task::spawn_local(waits);
     }
+}
+
+fn check_end_of_item(
+    shared: &Shared,
+    properties: &str,
+    accepted: &Accepted<'_>,
+) -> Result<(), Detour> {
+    let topic = &accepted.placement.meant_for().topic;
+    let view = shared.topics.get(topic);
+    check_end(properties, &*view.ok_or_else(|| SendRefusal::NoQueue(topic.to_string()))?)
 }
 
 /// Has the topic noted as one whose messages may say when they end, before the first of these is stored:
