@@ -1,6 +1,7 @@
 //! Messages that are more than a body for a queue: batches, replies, priorities, copies in light queues.
 //!
 //! The daemon runs as a child process, and is killed with SIGKILL where that is what is looked at.
+#![expect(clippy::disallowed_methods, reason = "looks at the files of another process")]
 
 #[path = "../harness/mod.rs"]
 #[expect(dead_code, reason = "each test binary uses a part of this")]
