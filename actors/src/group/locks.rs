@@ -1,8 +1,10 @@
 //! Queue locks of one group: which client may consume a queue in order (wire.md 5.7).
 //!
 //! A plain value. A lock is a lease: it lasts [`LEASE`] from the owner's last LOCK_BATCH_MQ and is free
-//! afterwards. Locks do not depend on membership: a client that loses its connection keeps its locks
-//! until they run out, as its messages may still be in work. The key is the queue as the client wrote it.
+//! afterwards. A client that loses its connection keeps its locks, as its messages may still be in work
+//! and nobody can tell whether it is dead or cut off; but only for as long as it would go on consuming by
+//! itself: clients stop [`CLIENT_LEASE`] after the last renewal that they got an answer to. The key is the
+//! queue as the client wrote it.
 //!
 //! Who was refused a lock is remembered as a wish for the queue: when the queue becomes free, the group is
 //! told to share out anew at once. Otherwise clients older than 5.x would leave it for up to 20 s, which
@@ -14,8 +16,14 @@ use std::time::Duration;
 use gantry_codec::body::MessageQueue;
 use tokio::time::Instant;
 
+use crate::net::ConnectionId;
+
 /// How long a lock lasts without renewal. Clients renew every 20 s.
 pub const LEASE: Duration = Duration::from_secs(60);
+
+/// How long after its last renewal a client takes a lock to be its own (Java, Go, C++: 30 s), and some time
+/// for the answer to reach it.
+pub const CLIENT_LEASE: Duration = Duration::from_secs(35);
 
 /// See the module's text. Persistent: a copy to change and publish costs nothing.
 #[derive(Clone, Default)]
@@ -40,12 +48,21 @@ pub enum LockAnswer {
 #[derive(Clone)]
 struct Lease {
     owner: Arc<str>,
+    /// Where the last renewal came from.
+    connection: ConnectionId,
+    renewed: Instant,
     until: Instant,
 }
 
 impl QueueLocks {
     /// Locks `queue` for `client`, or renews its lock.
-    pub fn lock(&mut self, queue: &MessageQueue, client: &Arc<str>, now: Instant) -> LockAnswer {
+    pub fn lock(
+        &mut self,
+        queue: &MessageQueue,
+        client: &Arc<str>,
+        connection: ConnectionId,
+        now: Instant,
+    ) -> LockAnswer {
         let lease = self.leases.get(queue);
         if lease.is_some_and(|lease| lease.owner != *client && lease.until >= now) {
             let first = self.wanted.insert(queue.clone()).is_none();
@@ -55,7 +72,9 @@ impl QueueLocks {
         if lease.is_none_or(|lease| lease.owner != *client) {
             self.wanted.remove(queue);
         }
-        self.leases.insert(queue.clone(), Lease { owner: client.clone(), until: now + LEASE });
+        let (owner, until) = (client.clone(), now + LEASE);
+        let lease = Lease { owner, connection, renewed: now, until };
+        self.leases.insert(queue.clone(), lease);
         LockAnswer::Granted
     }
 
@@ -66,6 +85,19 @@ impl QueueLocks {
         }
         self.leases.remove(queue);
         self.wanted.remove(queue).is_some()
+    }
+
+    /// A connection is gone: locks that were renewed by it last `lease` from then, unless their owner comes
+    /// back and renews them. Returns when they end.
+    pub fn disconnected(&mut self, connection: ConnectionId, lease: Duration) -> Vec<Instant> {
+        let mut ends = Vec::new();
+        for (_, held) in self.leases.iter_mut().filter(|(_, held)| held.connection == connection) {
+            held.until = held.until.min(held.renewed + lease);
+            ends.push(held.until);
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        ends
     }
 
     /// Who holds a queue, by the topic and number that clients know it by.
@@ -114,8 +146,13 @@ mod tests {
     }
 
     impl QueueLocks {
+        fn asks(&mut self, queue_id: i32, client: &Arc<str>, now: Instant) -> LockAnswer {
+            let connection = ConnectionId(if **client == *"one" { 1 } else { 2 });
+            self.lock(&queue(queue_id), client, connection, now)
+        }
+
         fn locks(&mut self, queue_id: i32, client: &Arc<str>, now: Instant) -> bool {
-            self.lock(&queue(queue_id), client, now) == LockAnswer::Granted
+            self.asks(queue_id, client, now) == LockAnswer::Granted
         }
     }
 
@@ -156,6 +193,24 @@ mod tests {
     }
 
     #[test]
+    fn who_is_cut_off_keeps_its_locks_for_as_long_as_it_goes_on_by_itself() {
+        let ((one, two), start) = (clients(), Instant::now());
+        let mut locks = QueueLocks::default();
+        let after = |secs| start + Duration::from_secs(secs);
+        assert!(locks.locks(0, &one, start));
+        assert!(locks.locks(1, &one, after(5)));
+        assert!(locks.locks(2, &two, start));
+        let ends = locks.disconnected(ConnectionId(1), Duration::from_secs(30));
+        assert_eq!(ends, [after(30), after(35)]);
+        assert!(!locks.locks(0, &two, after(30)));
+        assert!(locks.locks(0, &two, after(31)));
+        assert!(!locks.locks(1, &two, after(31)), "renewed later");
+        assert!(!locks.locks(2, &one, after(59)), "two is still there");
+        assert!(locks.locks(1, &one, after(32)), "it has come back");
+        assert!(!locks.locks(1, &two, after(91)));
+    }
+
+    #[test]
     fn expired_leases_are_forgotten() {
         let ((one, _), start) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
@@ -170,11 +225,11 @@ mod tests {
     fn a_queue_that_becomes_free_is_told_to_those_who_were_refused() {
         let ((one, two), now) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        locks.lock(&queue(0), &one, now);
-        locks.lock(&queue(1), &one, now);
+        locks.asks(0, &one, now);
+        locks.asks(1, &one, now);
         let refused = |first| LockAnswer::Refused { first };
-        assert_eq!(locks.lock(&queue(0), &two, now), refused(true));
-        assert_eq!(locks.lock(&queue(0), &two, now), refused(false), "once is enough to say");
+        assert_eq!(locks.asks(0, &two, now), refused(true));
+        assert_eq!(locks.asks(0, &two, now), refused(false), "once is enough to say");
         assert!(locks.locks(0, &one, now), "a renewal does not make it forgotten");
         assert!(!locks.unlock(&queue(0), &two), "it is not two's");
         assert!(!locks.unlock(&queue(1), &one), "nobody asked for this one");
@@ -187,8 +242,8 @@ mod tests {
     fn a_lease_that_ends_is_told_as_well() {
         let ((one, two), now) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        locks.lock(&queue(0), &one, now);
-        locks.lock(&queue(0), &two, now);
+        locks.asks(0, &one, now);
+        locks.asks(0, &two, now);
         assert!(!locks.expire(now + LEASE));
         let late = now + LEASE + Duration::from_millis(1);
         assert!(locks.expire(late));
