@@ -14,6 +14,7 @@
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`expiry`] (messages
 //! that are not delivered any more), [`dedup`] (messages that are sent twice), [`schedule`] (delayed messages),
+//! [`transaction`] (half messages),
 //! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
@@ -36,3 +37,4 @@ pub mod schedule;
 pub mod session;
 pub mod topic;
 pub mod traffic;
+pub mod transaction;

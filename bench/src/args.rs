@@ -27,6 +27,8 @@ pub enum Mode {
     Pull(PullArgs),
     /// Send one message at a time and wait for it.
     Latency(LatencyArgs),
+    /// Send half messages and commit them.
+    Transactions(TransactionArgs),
     /// Hold pulls that wait for messages: what they cost, and whom a message wakes.
     Hold(HoldArgs),
     /// Serve sends with the least work possible, as a yardstick for brokers.
@@ -97,6 +99,29 @@ pub struct LatencyArgs {
     /// Also measure until a long-polling consumer has the message.
     #[arg(long)]
     pub end_to_end: bool,
+}
+
+/// `gantry bench transactions`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct TransactionArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How much.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// What.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// Of a hundred transactions, so many are rolled back.
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub rollback: u8,
+    /// Connections.
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub connections: NonZeroU32,
+    /// Transactions under way on each connection.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub window: NonZeroUsize,
 }
 
 /// `gantry bench hold`.
@@ -274,6 +299,7 @@ mod tests {
             "send --broker a:1 --seconds -1",
             "send --broker a:1 --warmup soon",
             "pull --broker a:1 --header xml",
+            "transactions --broker a:1 --rollback 101",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -10,6 +10,7 @@
 //! | `args` | the command line |
 //! | `target` | brokers, topics and queues: found, and created where missing |
 //! | `send`, `pull`, `latency` | the modes: what is asked, and what an answer is worth |
+//! | `transactions` | half messages and their ends |
 //! | `hold` | pulls that wait, and what wakes them |
 //! | `end_to_end` | the loop of a producer and a waiting consumer |
 //! | `message` | what messages look like |
@@ -42,12 +43,13 @@ mod send;
 mod stats;
 mod target;
 mod ticker;
+mod transactions;
 
 use std::process::ExitCode;
 
 pub use crate::args::{
     Args, FloorArgs, Header, HoldArgs, LatencyArgs, LoadArgs, Mode, PullArgs, SendArgs, ShapeArgs,
-    TargetArgs,
+    TargetArgs, TransactionArgs,
 };
 use crate::error::BenchError;
 use crate::report::Report;
@@ -59,6 +61,9 @@ pub fn run(args: Args) -> ExitCode {
         Mode::Send(args) => send::run(args).map(|report| show(&report, args.load.json)),
         Mode::Pull(args) => pull::run(args).map(|report| show(&report, args.load.json)),
         Mode::Latency(args) => latency::run(args).map(|report| show(&report, args.load.json)),
+        Mode::Transactions(args) => {
+            transactions::run(args).map(|report| show(&report, args.load.json))
+        }
         Mode::Hold(args) => hold::run(args),
         Mode::Floor(args) => floor::run(args).map(|()| ExitCode::SUCCESS),
     };

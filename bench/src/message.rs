@@ -20,7 +20,8 @@ pub const FIRST_KEY: usize = 1;
 /// Width of a number in a body, see [`numbered_body`].
 pub const NUMBER_DIGITS: usize = 20;
 
-const PRODUCER_GROUP: &str = "gantry_bench_producer";
+/// The group as which messages are sent.
+pub const PRODUCER_GROUP: &str = "gantry_bench_producer";
 const BORN_MARK_MS: i64 = 1_234_567_890_123;
 const NUMBER_MARK: &str = "[number of message]_";
 
@@ -59,6 +60,20 @@ impl Shape<'_> {
         self.template_with(&[NUMBER_MARK])
     }
 
+    /// A template for one half message.
+    ///
+    /// # Errors
+    /// As [`Shape::template`].
+    pub fn half_template(&self) -> Result<FrameTemplate, TemplateError> {
+        let (key, born) = (key_mark(0), BORN_MARK_MS.to_string());
+        let mut text = wire_properties(&key);
+        properties::append(&mut text, properties::TRAN_MSG, "true");
+        properties::append(&mut text, properties::PGROUP, PRODUCER_GROUP);
+        let body = Bytes::copy_from_slice(self.body);
+        let request = self.send_request(request_code::SEND_MESSAGE_V2, &text, body);
+        FrameTemplate::new(request, &[&born, &key])
+    }
+
     fn template_with(&self, more_marks: &[&str]) -> Result<FrameTemplate, TemplateError> {
         let keys: Vec<String> = (0..self.batch).map(key_mark).collect();
         let born = BORN_MARK_MS.to_string();
@@ -76,6 +91,10 @@ impl Shape<'_> {
             let properties = keys.first().map(|key| wire_properties(key)).unwrap_or_default();
             (request_code::SEND_MESSAGE_V2, properties, Bytes::copy_from_slice(self.body))
         };
+        self.send_request(code, &properties, body)
+    }
+
+    fn send_request(&self, code: i32, properties: &str, body: Bytes) -> Command {
         let header = SendHeader {
             producer_group: PRODUCER_GROUP,
             topic: self.topic,
@@ -85,11 +104,11 @@ impl Shape<'_> {
             sys_flag: 0,
             born_timestamp: BORN_MARK_MS,
             flag: 0,
-            properties: &properties,
+            properties,
             reconsume_times: 0,
             unit_mode: false,
             max_reconsume_times: None,
-            batch: batched,
+            batch: code == request_code::SEND_BATCH_MESSAGE,
         };
         let mut request = Command::request(code).with_body(body);
         header.encode_v2(&mut request.ext);

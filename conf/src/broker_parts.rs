@@ -295,6 +295,8 @@ pub struct TransactionConfig {
     /// Time between looks.
     #[serde(deserialize_with = "millis::<1, 86_400_000, _>")]
     pub transaction_check_interval: Duration,
+    /// Half messages are refused.
+    pub reject_transaction_message: bool,
 }
 
 fn master_id<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {

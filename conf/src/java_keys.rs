@@ -56,7 +56,7 @@ const BROKER: KeyList = "
     fetchNamesrvAddrByAddressServer fetchNameSrvAddrByDnsLookup rmqAddressServerDomain
     rmqAddressServerSubGroup clusterTopicEnable brokerTopicEnable
     brokerFastFailureEnable flushConsumerOffsetHistoryInterval transferMsgByHeap
-    startAcceptSendRequestTimeStamp rejectTransactionMessage transactionOpMsgMaxSize
+    startAcceptSendRequestTimeStamp transactionOpMsgMaxSize
     transactionOpBatchInterval disableConsumeIfConsumerReadSlowly consumerFallbehindThreshold
     enableCalcFilterBitMap filterSupportRetry expectConsumerNumUseFilter
     maxErrorRateOfBloomFilter filterDataCleanTimeSpan aclEnable authenticationEnabled

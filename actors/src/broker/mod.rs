@@ -12,6 +12,7 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups, pops, undertaker |
+//! | `transactions` | transactions; with few cores on `io-0`, beside the appender |
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
@@ -23,6 +24,7 @@ mod log;
 mod ports;
 mod settings;
 mod topics;
+mod transactions;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -225,6 +227,9 @@ impl Start<'_> {
             log_to: self.log.clone(),
         };
         let pops = self.start_pops(&store, parts, &control).await?;
+        let transactions = self
+            .start_transactions(&store, &facts, &topics, &control, &actors, &session, &cold)
+            .await?;
         let cleaner =
             self.start_cleaner(&store, &facts, &control, &actors, key_index.index()).await?;
 
@@ -237,6 +242,7 @@ impl Start<'_> {
             facts,
             control,
             pops,
+            transactions,
             log: store.log().clone(),
             key_queries: key_index.queries.clone(),
             log_state: actors.state,

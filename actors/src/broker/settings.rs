@@ -108,6 +108,7 @@ impl Start<'_> {
             limits: PullLimits { started_at, ..self.pull_limits() },
             stores_replies: self.config.topics.store_reply_message_enable,
             skip_damaged: self.config.pull.skip_damaged_messages,
+            reject_transactions: self.config.transactions.reject_transaction_message,
         }
     }
 

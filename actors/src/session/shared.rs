@@ -16,6 +16,7 @@ use crate::{
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     pop::Pops,
     topic::{Facts, LightTopics, TopicTable, TopicView, Topics},
+    transaction::Transactions,
 };
 
 /// Settings of the data path.
@@ -47,6 +48,8 @@ pub struct SessionConfig {
     pub stores_replies: bool,
     /// Whether consumers are led past damaged messages instead of being told of them.
     pub skip_damaged: bool,
+    /// Whether half messages are refused.
+    pub reject_transactions: bool,
 }
 
 /// See the module's text.
@@ -67,6 +70,8 @@ pub struct Shared {
     pub control: Control,
     /// Pops.
     pub pops: Pops,
+    /// Ends transactions.
+    pub transactions: Addr<Shell<Transactions>>,
     /// The log, to read.
     pub log: CommitLog,
     /// How queries by key are answered.

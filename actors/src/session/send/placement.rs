@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gantry_codec::properties as names;
+use gantry_codec::{IdText, properties as names, record::sys_flag};
 
 use super::{
     super::{Session, properties::Scan},
@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     error_to_wire::SendRefusal,
-    topic::{QueueSlot, TopicView, names::SCHEDULE_TOPIC},
+    topic::{
+        QueueSlot, TopicView,
+        names::{HALF_TOPIC, SCHEDULE_TOPIC},
+    },
 };
 
 /// A queue for a send.
@@ -20,6 +23,8 @@ pub(super) struct Placement {
     pub slot: Arc<QueueSlot>,
     /// The queue that it is meant for, if that is another one for now.
     pub real: Option<Arc<QueueSlot>>,
+    /// Whether it is a half message.
+    pub half: bool,
 }
 
 impl Placement {
@@ -33,13 +38,37 @@ impl Placement {
         self.real.as_ref().unwrap_or(&self.slot)
     }
 
+    /// The message's flags as they are stored: a half message is kept like any other, so that it is in
+    /// its queue's index.
+    pub fn sys_flag(&self, given: i32) -> i32 {
+        if self.half { given & !sys_flag::TRANSACTION } else { given }
+    }
+
     /// `given` with what the message needs to find its way on; nothing if it is where it belongs.
-    pub fn detour_properties(&self, given: &str) -> Option<String> {
+    pub fn detour_properties(
+        &self,
+        given: &str,
+        scan: &Scan,
+        fresh_key: impl FnOnce() -> IdText,
+    ) -> Option<String> {
         let real = self.real.as_ref()?;
         let mut queue = itoa::Buffer::new();
-        let pairs =
+        let way =
             [(names::REAL_TOPIC, &*real.topic), (names::REAL_QID, queue.format(real.queue_id))];
-        Some(with_properties(given, &pairs))
+        if !self.half {
+            return Some(with_properties(given, &way));
+        }
+        let [topic, queue] = way;
+        let known = scan.unique_key.clone().and_then(|range| given.get(range));
+        Some(match known {
+            Some(key) => with_properties(given, &[(names::TRANSACTION_ID, key), topic, queue]),
+            None => {
+                let key = fresh_key();
+                let key = key.as_str();
+                let id = [(names::UNIQ_KEY, key), (names::TRANSACTION_ID, key)];
+                with_properties(given, &[id[0], id[1], topic, queue])
+            }
+        })
     }
 }
 
@@ -52,10 +81,19 @@ impl Session {
         scan: &Scan,
     ) -> Result<Placement, SendRefusal> {
         let slot = self.choose_queue(view, queue_id)?;
+        if scan.half {
+            return Ok(Placement { slot: self.half_queue()?, real: Some(slot), half: true });
+        }
         Ok(match scan.delay_level {
-            0 => Placement { slot, real: None },
-            level => Placement { slot: self.schedule_queue(level)?, real: Some(slot) },
+            0 => Placement { slot, real: None, half: false },
+            level => Placement { slot: self.schedule_queue(level)?, real: Some(slot), half: false },
         })
+    }
+
+    fn half_queue(&self) -> Result<Arc<QueueSlot>, SendRefusal> {
+        let view = self.shared.topics.get(HALF_TOPIC);
+        let slot = view.and_then(|view| view.queue(0).cloned());
+        slot.ok_or_else(|| SendRefusal::NoQueue(HALF_TOPIC.into()))
     }
 
     pub(in crate::session) fn choose_queue(
