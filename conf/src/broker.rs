@@ -8,8 +8,8 @@ use serde::Deserialize;
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
     NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
-    Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer,
-    merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
+    Surroundings, TimerConfig, TopicConfig, TransactionConfig, Warning, effective::Effective,
+    layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     pub pull: PullConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
+    /// Timed messages.
+    pub timers: TimerConfig,
     /// Its log.
     pub log: LogConfig,
     /// Port of the name server in the same process (`gantry standalone`); 0 takes a free one.
@@ -95,6 +97,7 @@ impl BrokerConfig {
             groups: all.view()?,
             pull: all.view()?,
             transactions: all.view()?,
+            timers: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
             effective: all.effective(),
@@ -200,6 +203,11 @@ fn warn_of_surprises(
         if all.text(key) != taken.to_string() {
             warn(key, format!("is taken as {taken}, the nearest that the Java broker allows"));
         }
+    }
+    let precision = config.timers.timer_precision_ms;
+    if all.text("timerPrecisionMs") != precision.to_string() {
+        let reason = format!("is taken as {precision}, the nearest that the Java broker allows");
+        warn("timerPrecisionMs", reason);
     }
     let record_max = config.store.max_message_size as u64 + RECORD_OVERHEAD;
     if config.store.mapped_file_size_commit_log < record_max {

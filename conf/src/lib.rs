@@ -47,7 +47,7 @@ mod values;
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, PullConfig, RegistrationConfig,
-    RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
+    RetentionConfig, StoreConfig, TimerConfig, TopicConfig, TransactionConfig,
 };
 pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};

@@ -50,6 +50,7 @@ fn another(key: &str, value: &str) -> String {
         "bindAddress" => "127.0.0.9",
         "namesrvAddr" => "ns:1",
         "registerNameServerPeriod" => "20000",
+        "timerPrecisionMs" => "500",
         "deleteWhen" => "05;23",
         "diskSpaceCleanForciblyRatio" => "80",
         "diskSpaceWarningLevelRatio" => "80",
