@@ -13,7 +13,7 @@
 //! | replies leave with one write | [`net::outbox`] |
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`schedule`] (delayed
-//! messages),
+//! messages), [`timer`] (timed ones),
 //! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
@@ -32,5 +32,6 @@ pub mod registrar;
 pub mod registry;
 pub mod schedule;
 pub mod session;
+pub mod timer;
 pub mod topic;
 pub mod traffic;

@@ -157,10 +157,10 @@ impl TimerStore {
         Ok(position)
     }
 
-    /// Has a slot hold these units alone, behind one that means nothing but names `newest`, a message of
-    /// the timer topic: for a slot of which a part has been delivered. Recovery, ours and Java's, takes
-    /// the last unit of a slot for the end of its chain, and goes on taking messages in behind the one
-    /// that the very last unit names.
+    /// Has a slot hold these units alone: for one of which a part has been delivered. The last of them
+    /// should be a [`marker`](Self::marker) that names the newest message of the timer topic: a Java
+    /// broker takes messages in from behind the one that the last unit of the timer log names, and
+    /// either takes the last unit of a slot for the end of its chain.
     ///
     /// # Errors
     /// If the system gives no room; the slot is then as it was.
@@ -178,11 +178,11 @@ impl TimerStore {
 
     /// A unit that waits for nothing: it cancels a message, and does not say which. The message that it
     /// names is read by whoever recovers, and must be one of the timer topic.
-    pub fn marker(slot_ms: i64, now_ms: i64, offset: PhysicalOffset, size: u32) -> TimerUnit {
+    pub fn marker(slot_ms: i64, offset: PhysicalOffset, size: u32) -> TimerUnit {
         TimerUnit {
             previous: None,
             flags: flags::PLAIN | flags::CANCEL,
-            written_ms: now_ms,
+            written_ms: slot_ms,
             time_ms: slot_ms,
             offset,
             size,
@@ -207,18 +207,40 @@ impl TimerStore {
         queue_offset: u64,
         now_ms: i64,
     ) -> Result<Option<FlushJob>, TimerError> {
-        if let Some(why) = &self.poisoned {
-            return Err(TimerError::Poisoned(why.clone()));
-        }
-        let end = self.log.end();
-        let is_new = self.check.read_time_ms != read_time_ms
-            || self.check.queue_offset != queue_offset
-            || self.check.flushed != end
-            || self.wheel.has_changes();
+        let is_new = self.check.read_time_ms != read_time_ms || self.has_news(queue_offset);
         if self.is_flushing || !is_new {
-            return Ok(None);
+            return self.check_poison().map(|()| None);
         }
+        self.final_flush(read_time_ms, queue_offset, now_ms).map(Some)
+    }
+
+    /// Whether something but the time differs from what is on the disk.
+    pub fn has_news(&self, queue_offset: u64) -> bool {
+        self.check.queue_offset != queue_offset
+            || self.check.flushed != self.log.end()
+            || self.wheel.has_changes()
+    }
+
+    fn check_poison(&self) -> Result<(), TimerError> {
+        match &self.poisoned {
+            Some(why) => Err(TimerError::Poisoned(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`flush`](Self::flush), whatever has changed; to be run behind the one that is under way.
+    ///
+    /// # Errors
+    /// If an earlier flush failed.
+    pub fn final_flush(
+        &mut self,
+        read_time_ms: i64,
+        queue_offset: u64,
+        now_ms: i64,
+    ) -> Result<FlushJob, TimerError> {
+        self.check_poison()?;
         self.is_flushing = true;
+        let end = self.log.end();
         let check = TimerCheckpoint {
             read_time_ms,
             flushed: end,
@@ -228,7 +250,7 @@ impl TimerStore {
         };
         let units = self.log.unsynced(self.handed);
         self.handed = end;
-        Ok(Some(FlushJob {
+        Ok(FlushJob {
             disk: self.disk.clone(),
             log_dir: self.log.dir().clone(),
             units,
@@ -237,7 +259,7 @@ impl TimerStore {
             slots: self.wheel.take_changes(),
             check_path: self.config.check.clone(),
             check,
-        }))
+        })
     }
 
     /// Takes in how a job went.
