@@ -225,6 +225,9 @@ pub struct GroupConfig {
     /// Time without heartbeat after which a client is gone.
     #[serde(deserialize_with = "millis::<1, 86_400_000, _>")]
     pub channel_expired_timeout: Duration,
+    /// Time that a queue lock lasts after its last renewal once its owner's connection is gone.
+    #[serde(rename = "disconnectedLockMillis", deserialize_with = "millis::<0, 60_000, _>")]
+    pub disconnected_lock: Duration,
     /// Time for which messages may wait without anybody pulling them.
     #[serde(deserialize_with = "int::<1, 604_800, _, _>")]
     pub stuck_queue_seconds: i64,

@@ -182,6 +182,7 @@ fn defaults_are_those_of_the_java_broker() {
         ("flushDelayOffsetInterval", "10000"),
         ("notifyConsumerIdsChangedEnable", "true"),
         ("channelExpiredTimeout", "120000"),
+        ("disconnectedLockMillis", "35000"),
         ("longPollingEnable", "true"),
         ("shortPollingTimeMills", "1000"),
         ("maxTransferBytesOnMessageInMemory", "262144"),

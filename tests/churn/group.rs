@@ -19,8 +19,8 @@ use crate::{
 
 /// Every queue has exactly one owner so long after the last change.
 pub const SETTLES_WITHIN: Duration = Duration::from_secs(3);
-/// After a kill an orderly group has to wait for the dead member's locks to end.
-pub const LOCKS_LAST: Duration = Duration::from_secs(60);
+/// How long after the churn the last message may come.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const PLACES: usize = 6;
 
 struct Member {
@@ -45,11 +45,9 @@ pub struct Group {
     pub deliveries: Vec<Delivery>,
     pub fates: HashMap<usize, Fate>,
     pub events: HashMap<&'static str, usize>,
-    /// When members changed last, and until when locks of the dead may last.
+    /// When members changed last.
     changed: Instant,
-    locked_until: Instant,
     settled: bool,
-    /// The longest that settling took, after kills in an orderly group and else.
     pub settling: Settling,
     next_event: Instant,
     left_in_burst: usize,
@@ -60,7 +58,6 @@ pub struct Group {
 pub struct Settling {
     pub times: usize,
     pub longest: Duration,
-    pub longest_after_kill: Duration,
     /// It did not.
     pub failures: Vec<String>,
 }
@@ -87,7 +84,6 @@ impl Group {
             fates: HashMap::new(),
             events: HashMap::new(),
             changed: now,
-            locked_until: now,
             settled: false,
             settling: Settling::default(),
             next_event: now + SETTLES_WITHIN,
@@ -165,7 +161,6 @@ impl Group {
                 member.leaving = true;
                 self.fates.entry(member.number).or_default().killed = Some(at);
                 member.process.signal(Signal::KILL);
-                self.locked_until = now + LOCKS_LAST;
             }
             Event::Freeze(time) => {
                 member.process.signal(Signal::STOP);
@@ -252,20 +247,11 @@ impl Group {
         let took = now - self.changed;
         if owned.iter().copied().eq(0..QUEUES) {
             self.settled = true;
-            let after_kill = self.waits_for_locks();
-            let settling = &mut self.settling;
-            settling.times += 1;
-            let longest =
-                if after_kill { &mut settling.longest_after_kill } else { &mut settling.longest };
-            *longest = took.max(*longest);
+            self.settling.times += 1;
+            self.settling.longest = took.max(self.settling.longest);
             return;
         }
-        let patience = if self.waits_for_locks() {
-            self.locked_until.max(self.changed) + SETTLES_WITHIN + SETTLES_WITHIN
-        } else {
-            self.changed + SETTLES_WITHIN
-        };
-        if now >= patience {
+        if took >= SETTLES_WITHIN {
             // Told once; the next change starts anew.
             self.settled = true;
             let members = self.places.iter().flatten();
@@ -273,17 +259,6 @@ impl Group {
             let what = format!("{} has not settled after {took:?}: {owns:?}", self.name);
             self.settling.failures.push(what);
         }
-    }
-
-    /// An orderly group whose dead member's locks may last still.
-    fn waits_for_locks(&self) -> bool {
-        self.orderly && self.changed < self.locked_until
-    }
-
-    /// How long after the churn the last message may come.
-    pub fn patience(&self) -> Duration {
-        let locks = if self.orderly && self.plan.kills { LOCKS_LAST } else { Duration::ZERO };
-        locks + Duration::from_secs(30)
     }
 
     /// Whether each message up to the queues' ends was consumed, as far as a count can tell.

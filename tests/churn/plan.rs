@@ -30,15 +30,13 @@ pub enum Place {
 /// See the module's text.
 pub struct Plan {
     rng: Rng,
-    /// Whether members may be killed: in an orderly group their queues rest for a minute.
-    pub kills: bool,
     /// Freezes last so long at most.
     pub freeze_max_ms: u64,
 }
 
 impl Plan {
-    pub fn new(seed: u64, kills: bool, freeze_max_ms: u64) -> Self {
-        Self { rng: Rng::with_seed(seed), kills, freeze_max_ms }
+    pub fn new(seed: u64, freeze_max_ms: u64) -> Self {
+        Self { rng: Rng::with_seed(seed), freeze_max_ms }
     }
 
     /// Events until the next calm.
@@ -62,9 +60,7 @@ impl Plan {
                 Place::There if awake > 1 => {
                     choices.push((number, Event::Stop));
                     choices.push((number, Event::Freeze(Duration::ZERO)));
-                    if self.kills {
-                        choices.push((number, Event::Kill));
-                    }
+                    choices.push((number, Event::Kill));
                 }
                 _ => {}
             }
@@ -82,7 +78,7 @@ impl Plan {
 
 #[test]
 fn a_seed_plans_the_same_and_the_last_one_awake_stays() {
-    let (mut one, mut two) = (Plan::new(7, true, 500), Plan::new(7, true, 500));
+    let (mut one, mut two) = (Plan::new(7, 500), Plan::new(7, 500));
     let mut places = [Place::There; 6];
     for _ in 0..1000 {
         let event = one.next(&places);

@@ -43,6 +43,7 @@ impl Start<'_> {
                 auto_create: groups.auto_create_subscription_group,
                 notify: groups.notify_consumer_ids_changed_enable,
                 client_expiry: groups.channel_expired_timeout,
+                disconnected_lock: groups.disconnected_lock,
                 place: dispatch_place(),
             },
             offsets_interval: groups.flush_consumer_offset_interval,

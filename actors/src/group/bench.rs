@@ -146,6 +146,7 @@ pub fn settings() -> GroupSettings {
             auto_create: true,
             notify: true,
             client_expiry: Duration::from_secs(120),
+            disconnected_lock: super::locks::CLIENT_LEASE,
             place: Place::Here,
         },
         offsets_interval: Duration::from_secs(5),

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Message;
 use gantry_codec::body::MessageQueue;
-use gantry_supervisor::{Ctx, Logic, Receive, Ref, Reply};
+use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Ref, Reply};
 use slog::{Logger, info, warn};
 use tokio::time::Instant;
 
@@ -67,6 +67,8 @@ pub struct Group {
     roster: Roster,
     locks: QueueLocks,
     conflicts: Conflicts,
+    /// How long a lock lasts after its last renewal once its owner's connection is gone.
+    lock_lease: Duration,
     rebalancer: Ref<Rebalancer>,
     log: Logger,
 }
@@ -76,6 +78,7 @@ impl Group {
     pub fn new(
         slot: Arc<GroupSlot>,
         client_expiry: Duration,
+        lock_lease: Duration,
         rebalancer: Ref<Rebalancer>,
         log: Logger,
     ) -> Self {
@@ -86,6 +89,7 @@ impl Group {
             roster: Roster::new(membership, client_expiry, Instant::now()),
             locks,
             conflicts: Conflicts::default(),
+            lock_lease,
             rebalancer,
             log,
         }
@@ -107,6 +111,37 @@ impl Group {
     fn publish_conflicts(&self, is_news: bool) {
         if is_news {
             self.slot.conflicts.store(Arc::new(self.conflicts.find()));
+        }
+    }
+
+    /// A client is no longer connected: its locks end earlier, and whoever waits for them is told then.
+    fn shorten_locks(&mut self, connection: ConnectionId, ctx: &mut Ctx<Self>) {
+        let membership = self.roster.membership();
+        let Some(id) = membership.id_on(connection).cloned() else { return };
+        if membership.members.iter().filter(|member| member.id == id).count() > 1 {
+            return;
+        }
+        let ends = self.locks.disconnected(&id, self.lock_lease);
+        if ends.is_empty() {
+            return;
+        }
+        self.publish_locks();
+        let now = Instant::now();
+        for end in ends {
+            // A lock is held up to its end.
+            let wait = end.saturating_duration_since(now) + Duration::from_millis(1);
+            ctx.after(wait, |me, _| me.expire_locks());
+        }
+    }
+
+    fn expire_locks(&mut self) {
+        let kept = self.locks.len();
+        let is_waited_for = self.locks.expire(Instant::now());
+        if self.locks.len() < kept {
+            self.publish_locks();
+        }
+        if is_waited_for {
+            self.rebalancer.do_send(MembersChanged);
         }
     }
 
@@ -132,11 +167,13 @@ impl Receive<Heartbeat> for Group {
 }
 
 impl Receive<Leave> for Group {
-    fn receive(&mut self, Leave(connection): Leave, _: &mut Ctx<Self>) -> Reply<()> {
+    fn receive(&mut self, Leave(connection): Leave, ctx: &mut Ctx<Self>) -> Reply<()> {
+        self.shorten_locks(connection, ctx);
         let was_known = self.conflicts.left(connection);
         self.publish_conflicts(was_known);
         let effect = self.roster.leave(connection);
         self.apply(effect);
+        self.slot.handovers.left(connection);
         Reply::Now(())
     }
 }
@@ -185,17 +222,11 @@ impl Receive<Expire> for Group {
             self.publish_conflicts(was_known);
             warn!(self.log, "consumer expired"; "client" => &*member.id,
                 "remote" => %member.connection.remote());
+            self.slot.handovers.left(member.connection.id());
             member.connection.close("no heartbeat");
         }
         self.apply(effect);
-        let kept = self.locks.len();
-        let is_waited_for = self.locks.expire(now);
-        if self.locks.len() < kept {
-            self.publish_locks();
-        }
-        if is_waited_for {
-            self.rebalancer.do_send(MembersChanged);
-        }
+        self.expire_locks();
         Reply::Now(())
     }
 }
@@ -208,6 +239,7 @@ mod tests {
 
     use super::*;
     use crate::group::{
+        locks::CLIENT_LEASE,
         testing::{client, pass, run, subscription},
         view::GroupDirectory,
     };
@@ -231,7 +263,7 @@ mod tests {
         }));
         let expiry = Duration::from_secs(120);
         tree.spawn(ChildSpec::new("group", Policy::RestartEmpty, move |_| {
-            Ok(Group::new(slot.clone(), expiry, rebalancer.clone(), log.clone()))
+            Ok(Group::new(slot.clone(), expiry, CLIENT_LEASE, rebalancer.clone(), log.clone()))
         }))
     }
 
@@ -244,6 +276,28 @@ mod tests {
             subscriptions: Some(vec![subscription("t", "*", 1)]),
             fingerprint: 0,
         })
+    }
+
+    #[test]
+    fn the_end_of_a_connection_shortens_its_clients_locks() {
+        run(async {
+            let log = Logger::root(Discard, o!());
+            let tree = Tree::root("test", Placement::single(), log, 1);
+            let slot = Arc::new(GroupSlot::default());
+            let group = start(&tree, &slot);
+            group.send(beat()).await.unwrap();
+            let queue = MessageQueue { topic: "t".into(), ..MessageQueue::default() };
+            let lock =
+                |client: &str| Lock { client_id: client.into(), queues: vec![queue.clone()] };
+            assert_eq!(group.send(lock("one")).await.unwrap().len(), 1);
+            group.send(Leave(ConnectionId(1))).await.unwrap();
+            pass(CLIENT_LEASE - Duration::from_secs(1)).await;
+            assert_eq!(group.send(lock("two")).await.unwrap().len(), 0);
+            assert_eq!(slot.locks.load().len(), 1);
+            pass(Duration::from_secs(1) + Duration::from_millis(2)).await;
+            assert!(slot.locks.load().is_empty(), "ended by itself");
+            assert_eq!(group.send(lock("two")).await.unwrap().len(), 1);
+        });
     }
 
     #[test]

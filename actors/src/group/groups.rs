@@ -44,6 +44,9 @@ pub struct GroupsConfig {
     pub notify: bool,
     /// A client that was silent for longer than this is taken to be gone (`channelExpiredTimeout`).
     pub client_expiry: Duration,
+    /// How long a queue lock lasts after its last renewal once its owner's connection is gone
+    /// (`disconnectedLockMillis`).
+    pub disconnected_lock: Duration,
     /// Where the groups' actors run.
     pub place: Place,
 }
@@ -155,10 +158,10 @@ impl Groups {
             let (name, slot) = (view.name.clone(), view.slot().clone());
             let log = self.log.new(o!("group" => name.to_string()));
             let tree = self.tree.subtree(&name);
-            let expiry = self.config.client_expiry;
+            let (expiry, lease) = (self.config.client_expiry, self.config.disconnected_lock);
             let rebalancer = self.spawn_rebalancer(&tree, name);
             let spec = ChildSpec::new("group", Policy::RestartEmpty, move |_| {
-                Ok(Group::new(slot.clone(), expiry, rebalancer.clone(), log.clone()))
+                Ok(Group::new(slot.clone(), expiry, lease, rebalancer.clone(), log.clone()))
             });
             let group = tree.spawn(spec.place(self.config.place.clone()));
             Acting { group, tree }

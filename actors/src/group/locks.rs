@@ -1,8 +1,10 @@
 //! Queue locks of one group: which client may consume a queue in order (wire.md 5.7).
 //!
 //! A plain value. A lock is a lease: it lasts [`LEASE`] from the owner's last LOCK_BATCH_MQ and is free
-//! afterwards. Locks do not depend on membership: a client that loses its connection keeps its locks
-//! until they run out, as its messages may still be in work. The key is the queue as the client wrote it.
+//! afterwards. A client that loses its connection keeps its locks, as its messages may still be in work
+//! and nobody can tell whether it is dead or cut off; but only for as long as it would go on consuming by
+//! itself: clients stop [`CLIENT_LEASE`] after the last renewal that they got an answer to. The key is the
+//! queue as the client wrote it.
 //!
 //! Who was refused a lock is remembered as a wish for the queue: when the queue becomes free, the group is
 //! told to share out anew at once. Otherwise clients older than 5.x would leave it for up to 20 s, which
@@ -16,6 +18,10 @@ use tokio::time::Instant;
 
 /// How long a lock lasts without renewal. Clients renew every 20 s.
 pub const LEASE: Duration = Duration::from_secs(60);
+
+/// How long after its last renewal a client takes a lock to be its own (Java, Go, C++: 30 s), and some time
+/// for the answer to reach it.
+pub const CLIENT_LEASE: Duration = Duration::from_secs(35);
 
 /// See the module's text. Persistent: a copy to change and publish costs nothing.
 #[derive(Clone, Default)]
@@ -40,6 +46,7 @@ pub enum LockAnswer {
 #[derive(Clone)]
 struct Lease {
     owner: Arc<str>,
+    renewed: Instant,
     until: Instant,
 }
 
@@ -55,7 +62,8 @@ impl QueueLocks {
         if lease.is_none_or(|lease| lease.owner != *client) {
             self.wanted.remove(queue);
         }
-        self.leases.insert(queue.clone(), Lease { owner: client.clone(), until: now + LEASE });
+        let lease = Lease { owner: client.clone(), renewed: now, until: now + LEASE };
+        self.leases.insert(queue.clone(), lease);
         LockAnswer::Granted
     }
 
@@ -66,6 +74,19 @@ impl QueueLocks {
         }
         self.leases.remove(queue);
         self.wanted.remove(queue).is_some()
+    }
+
+    /// `client` is no longer connected: what it holds lasts `lease` from its last renewal, unless it comes
+    /// back and renews. Returns when its locks end.
+    pub fn disconnected(&mut self, client: &str, lease: Duration) -> Vec<Instant> {
+        let mut ends = Vec::new();
+        for (_, held) in self.leases.iter_mut().filter(|(_, held)| *held.owner == *client) {
+            held.until = held.until.min(held.renewed + lease);
+            ends.push(held.until);
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        ends
     }
 
     /// Who holds a queue, by the topic and number that clients know it by.
@@ -153,6 +174,24 @@ mod tests {
         assert!(locks.locks(0, &one, start));
         assert!(locks.locks(0, &one, start + LEASE / 2));
         assert!(!locks.locks(0, &two, start + LEASE + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn who_is_cut_off_keeps_its_locks_for_as_long_as_it_goes_on_by_itself() {
+        let ((one, two), start) = (clients(), Instant::now());
+        let mut locks = QueueLocks::default();
+        let after = |secs| start + Duration::from_secs(secs);
+        assert!(locks.locks(0, &one, start));
+        assert!(locks.locks(1, &one, after(5)));
+        assert!(locks.locks(2, &two, start));
+        let ends = locks.disconnected(&one, Duration::from_secs(30));
+        assert_eq!(ends, [after(30), after(35)]);
+        assert!(!locks.locks(0, &two, after(30)));
+        assert!(locks.locks(0, &two, after(31)));
+        assert!(!locks.locks(1, &two, after(31)), "renewed later");
+        assert!(!locks.locks(2, &one, after(59)), "two is still there");
+        assert!(locks.locks(1, &one, after(32)), "it has come back");
+        assert!(!locks.locks(1, &two, after(91)));
     }
 
     #[test]

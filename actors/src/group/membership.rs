@@ -56,6 +56,12 @@ impl Membership {
         self.members.iter().rev().find(|member| *member.id == *client_id)
     }
 
+    /// The id of the client on that connection.
+    pub fn id_on(&self, connection: ConnectionId) -> Option<&Arc<str>> {
+        let mut members = self.members.iter();
+        members.find(|member| member.connection.id() == connection).map(|member| &member.id)
+    }
+
     /// The member on that connection.
     pub(super) fn on(&mut self, connection: ConnectionId) -> Option<&mut Client> {
         self.members.iter_mut().find(|member| member.connection.id() == connection)

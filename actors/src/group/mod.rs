@@ -14,6 +14,7 @@
 //! | [`groups`], [`configs`] | which groups there are, and their file |
 //! | [`group`], [`roster`], [`membership`], [`locks`] | one group: members, subscriptions, locks |
 //! | [`rebalancer`] | telling members to share out anew |
+//! | [`handover`] | a queue that goes from one member to another |
 //! | [`producers`], [`producer_table`] | who produces |
 //! | [`offsets`], [`offset_table`], [`offset_file`], [`offsets_port`] | committed offsets: actor, table, file, a connection's way there |
 //! | [`view`] | what is published about groups |
@@ -34,6 +35,7 @@ pub mod filters;
 #[expect(clippy::module_inception, reason = "one file per actor, named as the actor is")]
 pub mod group;
 pub mod groups;
+pub mod handover;
 pub mod locks;
 pub mod membership;
 pub mod offset_file;

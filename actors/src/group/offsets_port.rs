@@ -26,6 +26,7 @@ use futures_util::future::LocalBoxFuture;
 use gantry_supervisor::Ref;
 
 use super::{
+    handover::Wait,
     offset_table::{Commit, OffsetView},
     offsets::{CommitBurst, OffsetOf, Offsets, ResetDelivered},
 };
@@ -131,6 +132,23 @@ impl OffsetsPort {
         Box::pin(self.actor.send(OffsetOf { group, topic, queue_id }))
     }
 
+    /// As [`committed`](Self::committed), but asked once `wait` is over.
+    pub fn committed_after(
+        &mut self,
+        wait: Wait,
+        group: &str,
+        topic: &str,
+        queue_id: i32,
+    ) -> Committed {
+        self.send_all();
+        let (group, topic) = (self.name(group), self.name(topic));
+        let actor = self.actor.clone();
+        Box::pin(async move {
+            wait.over().await;
+            actor.send(OffsetOf { group, topic, queue_id }).await
+        })
+    }
+
     /// The answer to a pull tells the client of the reset that the view showed.
     pub fn reset_delivered(&mut self, group: &str, topic: &str, queue_id: i32) {
         self.send_all();
@@ -138,12 +156,8 @@ impl OffsetsPort {
         self.actor.do_send(ResetDelivered { group, topic, queue_id });
     }
 
-    /// Sends what was gathered, however much is under way: the connection is gone.
-    pub fn close(&mut self) {
-        self.send_all();
-    }
-
-    fn send_all(&mut self) {
+    /// Sends what was gathered, however much is under way.
+    pub fn send_all(&mut self) {
         if !self.gathered.is_empty() {
             let burst = self.take_burst();
             self.actor.do_send(burst);

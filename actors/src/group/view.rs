@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::{
     diagnosis::{Activities, Conflict},
     group::Group,
+    handover::Handovers,
     locks::QueueLocks,
     membership::Membership,
 };
@@ -101,6 +102,8 @@ pub struct GroupSlot {
     pub(super) conflicts: ArcSwap<Vec<Conflict>>,
     /// What pulls leave behind; written by sessions.
     pub activities: Activities,
+    /// Questions that wait for the member that had a queue; written by sessions.
+    pub(super) handovers: Handovers,
     pub(super) acting: OnceLock<Acting>,
 }
 

@@ -312,7 +312,7 @@ impl Logic for PopGroup {
     fn stopping(&mut self, _: &mut Ctx<Self>) {
         self.expire_waiting(i64::MAX);
         self.keep();
-        self.offsets.close();
+        self.offsets.send_all();
     }
 }
 

@@ -33,7 +33,6 @@ final class Churn {
             });
         }
         consumer.start();
-        say("ready");
         boolean[] leave = {false};
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             leave[0] = true;
@@ -41,6 +40,8 @@ final class Churn {
             // The exit code of a signal says nothing of how it went.
             Runtime.getRuntime().halt(0);
         }));
+        // From here on it can be told to leave.
+        say("ready");
         String owned = "";
         while (!leave[0]) {
             TreeSet<Integer> queues = new TreeSet<>();

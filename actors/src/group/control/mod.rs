@@ -244,7 +244,8 @@ impl ControlSession {
             rq::HEART_BEAT => self.heartbeat(cmd, conn),
             rq::UNREGISTER_CLIENT => self.unregister(cmd, conn),
             rq::QUERY_CONSUMER_OFFSET => self.query_offset(cmd, conn),
-            rq::UPDATE_CONSUMER_OFFSET => self.update_offset(cmd),
+            rq::UPDATE_CONSUMER_OFFSET => self.update_offset(cmd, conn),
+            rq::LOCK_BATCH_MQ => self.lock(cmd),
             _ => self.control.request(cmd),
         }
     }
@@ -256,7 +257,7 @@ impl ControlSession {
 
     /// The connection is gone: so are its client's registrations.
     pub fn closed(&mut self, conn: &ConnectionHandle) {
-        self.offsets.close();
+        self.offsets.send_all();
         self.gone.set(true);
         for group in self.joined.drain() {
             if let Some(actor) = self.control.group(&group).as_ref().and_then(|view| view.actor()) {
@@ -291,7 +292,6 @@ impl Control {
     /// Requests that actors or clients have to be asked for.
     async fn ask(&self, cmd: &Command) -> Answer {
         match cmd.code {
-            rq::LOCK_BATCH_MQ => self.lock(cmd).await,
             rq::UNLOCK_BATCH_MQ => self.unlock(cmd).await,
             rq::GET_ALL_CONSUMER_OFFSET => self.all_offsets(cmd).await,
             rq::CLONE_GROUP_OFFSET => self.clone_offsets(cmd).await,

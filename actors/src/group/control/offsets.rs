@@ -7,14 +7,16 @@ use gantry_codec::{
     },
     response_code as rs,
 };
+use tokio::time::Instant;
 
 use super::{Answer, Control, ControlRefusal, ControlSession, later, now, success};
 use crate::{
     group::{
         facts::QueueFacts,
+        handover::Wait,
         offsets::{AllOffsets, CloneOffsets},
     },
-    net::{ConnectionHandle, Outcome},
+    net::{ConnectionHandle, ConnectionId, Outcome},
 };
 
 impl ControlSession {
@@ -26,7 +28,10 @@ impl ControlSession {
         };
         let (group, topic) = (&header.consumer_group, &header.topic);
         let facts = self.control.0.facts.clone();
-        let asked = self.offsets.committed(group, topic, header.queue_id);
+        let asked = match self.handover(&header, conn.id()) {
+            Some(wait) => self.offsets.committed_after(wait, group, topic, header.queue_id),
+            None => self.offsets.committed(group, topic, header.queue_id),
+        };
         let conn = conn.clone();
         later(cmd, async move |cmd| match asked.await {
             Ok(stored) => answer(cmd, &header, stored, &*facts),
@@ -38,9 +43,39 @@ impl ControlSession {
         })
     }
 
+    /// What a member that asks for the offset of a queue has to wait for: another member that has asked
+    /// for it or has pulled from it, and has not committed since.
+    fn handover(&self, header: &QueryConsumerOffsetHeader, heir: ConnectionId) -> Option<Wait> {
+        let view = self.control.group(&header.consumer_group)?;
+        let membership = view.membership();
+        if membership.is_broadcasting() || membership.id_on(heir).is_none() {
+            return None;
+        }
+        let topic = header.topic.as_str().into();
+        let activity = view.slot().activities.of(&topic, header.queue_id);
+        // Who asks next waits for this one, which will have consumed something by then.
+        let owner = activity.asked(heir)?;
+        membership.id_on(owner)?;
+        view.slot().handovers.wait(&topic, header.queue_id, owner, Instant::now())
+    }
+
+    /// A member has committed: whoever is to have the queue next may be told where it stands.
+    fn handed_over(&mut self, group: &str, topic: &str, queue_id: i32, owner: ConnectionId) {
+        let Some(view) = self.control.group(group) else { return };
+        let slot = view.slot();
+        if let Some(activity) = slot.activities.get(topic, queue_id) {
+            activity.committed(owner);
+        }
+        if slot.handovers.is_awaited(topic, queue_id, owner) {
+            // The commit is to reach the actor before the question does.
+            self.offsets.send_all();
+        }
+        slot.handovers.committed(topic, queue_id, owner);
+    }
+
     /// UPDATE_CONSUMER_OFFSET (15). One-way updates are gathered; the others are answered once every
     /// reader sees them.
-    pub(super) fn update_offset(&mut self, cmd: Command) -> Outcome {
+    pub(super) fn update_offset(&mut self, cmd: Command, conn: &ConnectionHandle) -> Outcome {
         let header = match self.checked_update(&cmd) {
             Ok(header) => header,
             Err(refusal) => return now(&cmd, Err(refusal)),
@@ -52,6 +87,7 @@ impl ControlSession {
             return now(&cmd, Ok(success(&cmd).with_remark(remark)));
         }
         self.offsets.commit(&consumer_group, &topic, queue_id, commit_offset);
+        self.handed_over(&consumer_group, &topic, queue_id, conn.id());
         if cmd.is_oneway() {
             return Outcome::None;
         }

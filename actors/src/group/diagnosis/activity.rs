@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -30,6 +30,8 @@ pub struct Activity {
     offset: AtomicI64,
     connection: AtomicU64,
     delivered: AtomicU64,
+    /// Whether the client on that connection has committed since it pulled or asked for the offset.
+    committed: AtomicBool,
     /// Messages per second, as bits; written by the watch.
     rate: AtomicU64,
 }
@@ -41,7 +43,7 @@ pub struct LastPull {
     pub at_ms: i64,
     /// The first message that it asked for: those before were delivered.
     pub offset: i64,
-    /// Where it came from.
+    /// Where it came from; or who has asked for the queue's offset since.
     pub connection: ConnectionId,
 }
 
@@ -50,7 +52,23 @@ impl Activity {
     pub fn pulled(&self, now_ms: i64, offset: i64, connection: ConnectionId) {
         self.offset.store(offset, Relaxed);
         self.connection.store(connection.0, Relaxed);
+        self.committed.store(false, Relaxed);
         self.pulled_at_ms.store(now_ms, Relaxed);
+    }
+
+    /// The client on that connection has committed.
+    pub fn committed(&self, connection: ConnectionId) {
+        if self.connection.load(Relaxed) == connection.0 {
+            self.committed.store(true, Relaxed);
+        }
+    }
+
+    /// The client on that connection wants to know where to begin: it is the one to commit from now on.
+    /// Returns which one was, if that has not committed since it asked or pulled.
+    pub fn asked(&self, connection: ConnectionId) -> Option<ConnectionId> {
+        let before = ConnectionId(self.connection.swap(connection.0, Relaxed));
+        let committed = self.committed.swap(false, Relaxed);
+        (!committed && before != connection && before != ConnectionId(0)).then_some(before)
     }
 
     /// So many messages have been delivered.
@@ -171,6 +189,20 @@ mod tests {
         assert_eq!((found.last(), found.total()), (Some(last), 3));
         assert_eq!(one.of(&slot, &topic, 1).last(), None);
         assert_eq!(one.of(&other, &topic, 0).last(), None);
+    }
+
+    #[test]
+    fn who_asks_is_the_next_to_commit() {
+        let (one, two, three) = (ConnectionId(1), ConnectionId(2), ConnectionId(3));
+        let activity = Activity::default();
+        assert_eq!(activity.asked(one), None, "nobody before");
+        activity.pulled(5, 7, one);
+        assert_eq!(activity.asked(two), Some(one));
+        activity.committed(one);
+        assert_eq!(activity.asked(three), Some(two), "which has not pulled yet");
+        activity.committed(three);
+        assert_eq!(activity.asked(two), None);
+        assert_eq!(activity.asked(two), None, "nobody waits for itself");
     }
 
     #[test]
