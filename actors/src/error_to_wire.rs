@@ -19,6 +19,7 @@ use crate::{
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
     session::{PullRequest, SessionConfig},
+    timer::TimerRefusal,
     topic::{TopicError, TopicView, names::InvalidTopic},
 };
 
@@ -54,8 +55,8 @@ pub enum SendRefusal {
     Group(String),
     /// Transactional messages are not served.
     Transactions,
-    /// Timed messages are not served.
-    Timers,
+    /// The message cannot be timed as it asks.
+    Timer(TimerRefusal),
     /// A batch may not be delayed nor go to a retry topic.
     BatchKind,
     /// A batch without messages.
@@ -228,10 +229,12 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
         SendRefusal::Transactions => {
             (rs::NO_PERMISSION, "the broker sending transaction message is forbidden".to_owned())
         }
-        SendRefusal::Timers => (
-            rs::SYSTEM_ERROR,
-            "accurate timer message is not enabled, timerWheelEnable is false".to_owned(),
-        ),
+        SendRefusal::Timer(why) => match why {
+            TimerRefusal::Illegal { .. } => (rs::MESSAGE_ILLEGAL, why.to_string()),
+            TimerRefusal::Off | TimerRefusal::Congested { .. } => {
+                (rs::SYSTEM_ERROR, why.to_string())
+            }
+        },
         SendRefusal::BatchKind => (
             rs::MESSAGE_ILLEGAL,
             "a batch must not be delayed nor be sent to a retry topic".to_owned(),
@@ -294,6 +297,7 @@ pub fn refused_append(
         queue_id: send.asked_queue as i32,
         queue_offset: 0,
         transaction_id: None,
+        recall_handle: None,
         region: &config.region,
         trace_on: config.trace_on,
     };

@@ -84,6 +84,7 @@ impl Start<'_> {
             delay_levels: levels.count(),
             limits: PullLimits { started_at, ..self.pull_limits() },
             skip_damaged: self.config.pull.skip_damaged_messages,
+            timers: self.timer_rules(),
         }
     }
 
@@ -106,6 +107,7 @@ impl Start<'_> {
             default_queues: topics.default_topic_queue_nums as i32,
             delay_levels: topics.message_delays.len() as i32,
             trace_topic: topics.trace_topic_enable,
+            timer_topic: self.config.timers.timer_wheel_enable,
         }
     }
 

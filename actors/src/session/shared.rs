@@ -14,6 +14,7 @@ use crate::{
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     pop::Pops,
+    timer::{TimerFigures, TimerRules},
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -44,6 +45,8 @@ pub struct SessionConfig {
     pub limits: PullLimits,
     /// Whether consumers are led past damaged messages instead of being told of them.
     pub skip_damaged: bool,
+    /// What timed messages may ask for.
+    pub timers: TimerRules,
 }
 
 /// See the module's text.
@@ -62,6 +65,8 @@ pub struct Shared {
     pub control: Control,
     /// Pops.
     pub pops: Pops,
+    /// How the timers are doing.
+    pub timers: Arc<TimerFigures>,
     /// The log, to read.
     pub log: CommitLog,
     /// How queries by key are answered.

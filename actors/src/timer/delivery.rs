@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_delivered_message_keeps_what_led_it_here() {
-        let given = "REAL_TOPIC\u{1}t\u{2}TIMER_DELAY_SEC\u{1}5\u{2}TIMER_OUT_MS\u{1}9\u{2}TAGS\u{1}a";
+        let given =
+            "REAL_TOPIC\u{1}t\u{2}TIMER_DELAY_SEC\u{1}5\u{2}TIMER_OUT_MS\u{1}9\u{2}TAGS\u{1}a";
         let want = [
             ("REAL_TOPIC", "t"),
             ("TIMER_DELAY_SEC", "5"),

@@ -122,7 +122,6 @@ pub struct Timer {
     is_flush_failing: bool,
     /// How late the messages of this minute were.
     minute: Histogram,
-    told_ms: i64,
     rated: (i64, u64, u64),
     saved_counter: i64,
 }
@@ -165,7 +164,6 @@ impl Timer {
             is_blocked: false,
             is_flush_failing: false,
             minute: Histogram::default(),
-            told_ms: now_ms,
             rated: (now_ms, 0, 0),
             saved_counter,
         })
@@ -387,13 +385,17 @@ impl Timer {
         figures.rates[0].store(per_second(now.1, self.rated.1), Ordering::Relaxed);
         figures.rates[1].store(per_second(now.2, self.rated.2), Ordering::Relaxed);
         self.rated = now;
-        figures.waiting.store(self.timers.store().count(self.timers.read_time_ms()), Ordering::Relaxed);
+        figures
+            .waiting
+            .store(self.timers.store().count(self.timers.read_time_ms()), Ordering::Relaxed);
     }
 
     fn clean(&mut self) {
         match self.timers.remove_old() {
             Ok(0) => {}
-            Ok(files) => info!(self.parts.log_to, "files of the timer log removed"; "count" => files),
+            Ok(files) => {
+                info!(self.parts.log_to, "files of the timer log removed"; "count" => files)
+            }
             Err(e) => warn!(self.parts.log_to, "file of the timer log not removed"; "error" => %e),
         }
         let oldest = self.timers.store().oldest_message(self.timers.read_time_ms());
@@ -502,7 +504,11 @@ impl Receive<QueueAdvanced> for Timer {
 }
 
 impl Receive<BatchAppended> for Timer {
-    fn receive(&mut self, BatchAppended(mut batch): BatchAppended, ctx: &mut Ctx<Self>) -> Reply<()> {
+    fn receive(
+        &mut self,
+        BatchAppended(mut batch): BatchAppended,
+        ctx: &mut Ctx<Self>,
+    ) -> Reply<()> {
         let all = self.settle(&batch);
         batch.clear();
         self.spare.push(batch);

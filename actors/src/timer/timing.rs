@@ -130,7 +130,9 @@ impl<'a> Asked<'a> {
 
     fn time(&self, from_ms: i64) -> Option<i64> {
         match self {
-            Self::Seconds(text) => from_ms.checked_add(text.parse::<i64>().ok()?.checked_mul(1000)?),
+            Self::Seconds(text) => {
+                from_ms.checked_add(text.parse::<i64>().ok()?.checked_mul(1000)?)
+            }
             Self::Millis(text) => from_ms.checked_add(text.parse().ok()?),
             Self::Time(text) => text.parse().ok(),
         }

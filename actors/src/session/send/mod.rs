@@ -103,11 +103,8 @@ impl Session {
         if scan.half {
             return Err(SendRefusal::Transactions.into());
         }
-        if scan.timed && scan.delay_level == 0 {
-            return Err(SendRefusal::Timers.into());
-        }
         let retry = header.topic.starts_with(RETRY_PREFIX);
-        if header.batch && (retry || scan.delay_level > 0) {
+        if header.batch && (retry || scan.delay_level > 0 || scan.timed) {
             return Err(SendRefusal::BatchKind.into());
         }
         let mut view = view;
@@ -122,7 +119,7 @@ impl Session {
             scan.delay_level = 0;
             queue_id = 0;
         }
-        let placement = self.place(&view, queue_id, &scan)?;
+        let placement = self.place(&view, queue_id, &scan, header.properties)?;
         // Here and not on the appender's thread: the first use of a queue reads its files.
         placement.slot.settle().map_err(SendRefusal::Queue)?;
         Ok(Accepted { header, placement, scan, reconsume_times })

@@ -1,7 +1,7 @@
 //! Where a send is stored: in the queue that it names, or first in a topic of the broker's, where it
 //! waits until something brings it to its real queue.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use gantry_codec::properties as names;
 
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error_to_wire::SendRefusal,
+    timer::Timing,
     topic::{QueueSlot, TopicView, names::SCHEDULE_TOPIC},
 };
 
@@ -20,6 +21,8 @@ pub(super) struct Placement {
     pub slot: Arc<QueueSlot>,
     /// The queue that it is meant for, if that is another one for now.
     pub real: Option<Arc<QueueSlot>>,
+    /// When it is due, if it is timed.
+    pub timing: Option<Timing>,
 }
 
 impl Placement {
@@ -31,11 +34,30 @@ impl Placement {
     /// `given` with what the message needs to find its way on; nothing if it is where it belongs.
     pub fn detour_properties(&self, given: &str) -> Option<String> {
         let real = self.real.as_ref()?;
-        let mut queue = itoa::Buffer::new();
-        let pairs =
+        let (mut queue, mut out) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let real =
             [(names::REAL_TOPIC, &*real.topic), (names::REAL_QID, queue.format(real.queue_id))];
-        Some(with_properties(given, &pairs))
+        let Some(timing) = self.timing else {
+            return Some(with_properties(&without_times(given), &real));
+        };
+        let [topic, queue] = real;
+        let out = (names::TIMER_OUT_MS, out.format(timing.out_ms));
+        Some(with_properties(given, &[out, topic, queue]))
     }
+}
+
+/// The properties of a message with a delay level, which counts for more than the times that it asks for.
+fn without_times(given: &str) -> Cow<'_, str> {
+    const TIMES: [&str; 3] =
+        [names::TIMER_DELIVER_MS, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS];
+    if !names::iter(given).any(|(name, _)| TIMES.contains(&name)) {
+        return given.into();
+    }
+    let mut text = String::with_capacity(given.len());
+    for (name, value) in names::iter(given).filter(|(name, _)| !TIMES.contains(name)) {
+        names::append(&mut text, name, value);
+    }
+    text.into()
 }
 
 impl Session {
@@ -45,11 +67,20 @@ impl Session {
         view: &TopicView,
         queue_id: i32,
         scan: &Scan,
+        properties: &str,
     ) -> Result<Placement, SendRefusal> {
         let slot = self.choose_queue(view, queue_id)?;
-        Ok(match scan.delay_level {
-            0 => Placement { slot, real: None },
-            level => Placement { slot: self.schedule_queue(level)?, real: Some(slot) },
+        let timing = match scan.delay_level {
+            0 if scan.timed => self.timing(properties)?,
+            0 => None,
+            level => {
+                let (slot, real) = (self.schedule_queue(level)?, Some(slot));
+                return Ok(Placement { slot, real, timing: None });
+            }
+        };
+        Ok(match timing {
+            Some(_) => Placement { slot: self.timer_queue()?, real: Some(slot), timing },
+            None => Placement { slot, real: None, timing },
         })
     }
 
