@@ -7,6 +7,7 @@
 //! | 16 | `lastTimerQueueOffset`: messages of the timer topic before it have been taken in |
 //! | 24 | `masterTimerQueueOffset`: the same of the master; here that is this broker |
 //! | 32 | `stateVersion`, `timestamp`, `counter` of its data version |
+//! | 56 | ours: length of a slot, ms; 0 if a Java broker made the file, which leaves it alone later on |
 
 /// Bytes of the file.
 const FILE_BYTES: usize = 4096;
@@ -26,6 +27,8 @@ pub struct TimerCheckpoint {
     pub timestamp_ms: i64,
     /// How often.
     pub counter: i64,
+    /// Length of a slot, ms; 0 if nobody knows.
+    pub precision_ms: i64,
 }
 
 impl TimerCheckpoint {
@@ -43,6 +46,7 @@ impl TimerCheckpoint {
             queue_offset: own(16).min(own(24)),
             timestamp_ms: number(40),
             counter: number(48),
+            precision_ms: number(56).max(0),
         }
     }
 
@@ -65,6 +69,7 @@ impl TimerCheckpoint {
     /// The file's content.
     pub(super) fn file(&self) -> Vec<u8> {
         let mut file = self.encode();
+        file.extend_from_slice(&self.precision_ms.to_be_bytes());
         file.resize(FILE_BYTES, 0);
         file
     }
@@ -82,6 +87,7 @@ mod tests {
             queue_offset: 10,
             timestamp_ms: 7,
             counter: 3,
+            precision_ms: 1000,
         };
         let file = check.file();
         assert_eq!(file.len(), 4096);

@@ -247,6 +247,7 @@ impl TimerStore {
             queue_offset,
             timestamp_ms: now_ms,
             counter: self.check.counter + 1,
+            precision_ms: self.config.layout.precision_ms,
         };
         let units = self.log.unsynced(self.handed);
         self.handed = end;

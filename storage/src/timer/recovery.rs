@@ -4,7 +4,8 @@
 //! |---|---|
 //! | timer log behind the checkpoint, or a file less | its units are checked; the first one that is none, or whose message the log does not have, ends it, and everything behind is cleared |
 //! | units that the wheel does not know yet | they are put into their slots |
-//! | wheel missing, of another length, or naming units that are not there or not of that slot | made anew from the whole timer log |
+//! | wheel missing, of another length or precision, or naming units that are not there or not of that slot | made anew from the whole timer log |
+//! | snapshots of the wheel, which a Java broker was told to make instead | likewise, and they are removed |
 //! | timer log shorter than the checkpoint says | the wheel is made anew; messages of the whole topic are taken in again, but for those that have a unit or had been delivered |
 //! | slots from before now | kept, however old: they are due |
 //!
@@ -14,6 +15,7 @@
 use std::{
     collections::HashSet,
     fmt,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
@@ -80,7 +82,9 @@ impl TimerStore {
         let check = TimerCheckpoint::decode(&check.unwrap_or_default());
         let files = FoundFiles::list(disk.clone(), config.log_dir.clone(), config.log_file_bytes)?;
         let wheel = Wheel::read(&*disk, &config.wheel, config.layout, check.read_time_ms);
+        let snapshots = snapshots(&*disk, &config.wheel)?;
         let wheel = wheel.map_err(|e| io_error(&config.wheel, e))?;
+        let wheel = wheel.filter(|_| snapshots.is_empty());
         let had_wheel = wheel.is_some();
         let mut wheel = wheel.unwrap_or_else(|| Wheel::new(config.layout));
 
@@ -100,15 +104,18 @@ impl TimerStore {
         let has_files = !files.is_empty();
         let log = files.open(end)?;
         let lost = log.end() < check.flushed;
-        let is_sound = had_wheel && !lost && wheel_matches(&wheel, &log);
+        let is_cut_alike = [0, config.layout.precision_ms].contains(&check.precision_ms);
+        let is_sound = had_wheel && !lost && is_cut_alike && wheel_matches(&wheel, &log);
         let rebuilt = (has_files || had_wheel) && !is_sound;
         if rebuilt {
             known.clear();
             wheel = from_log(&log, &config, &check, lost, &mut known);
         }
-        let mut file = WheelFile::new(disk.clone(), config.wheel.clone(), config.layout);
+        let file = WheelFile::new(disk.clone(), config.wheel.clone(), config.layout);
         if !had_wheel || rebuilt {
-            file.remove().map_err(|e| io_error(&config.wheel, e))?;
+            for path in snapshots.iter().chain([&config.wheel]) {
+                disk.remove(path).map_err(|e| io_error(path, e))?;
+            }
             wheel.touch_all();
         }
         let catch_up = CatchUp {
@@ -133,6 +140,18 @@ impl TimerStore {
         };
         Ok((store, catch_up, report))
     }
+}
+
+/// What a Java broker with `timerWheelSnapshotFlush` keeps in place of the wheel, which is old then.
+fn snapshots(disk: &dyn Disk, wheel: &Path) -> Result<Vec<PathBuf>, TimerError> {
+    let dir = wheel.parent().unwrap_or(Path::new("."));
+    let names = disk.list(dir).map_err(|e| io_error(dir, e))?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let snapshots = names.into_iter().filter_map(|(name, _)| {
+        let end = name.strip_prefix("timerwheel.")?;
+        is_number(end).then(|| dir.join(&name))
+    });
+    Ok(snapshots.collect())
 }
 
 /// Whether every slot names units that are there and its own.

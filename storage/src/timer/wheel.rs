@@ -229,12 +229,6 @@ impl WheelFile {
         Self { disk, path, layout, words: None, reserved: BTreeSet::new() }
     }
 
-    /// Removes a file that cannot be used.
-    pub(super) fn remove(&mut self) -> io::Result<()> {
-        self.words = None;
-        self.disk.remove(&self.path)
-    }
-
     /// Writes slots and brings them to the disk.
     pub(super) fn write(&mut self, slots: &[(i64, Slot)]) -> io::Result<()> {
         if slots.is_empty() {
