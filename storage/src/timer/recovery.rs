@@ -97,7 +97,7 @@ impl TimerStore {
             }
             let slot_ms = wheel.slot_of(unit.time_ms);
             if is_sound && slot_ms >= check.read_time_ms {
-                wheel.revise(slot_ms, position, unit);
+                wheel.revise(slot_ms, position, unit, position >= check.flushed);
             }
             is_sound
         })?;
@@ -180,7 +180,7 @@ fn from_log(
         }
         let slot_ms = wheel.slot_of(unit.time_ms);
         if slot_ms >= check.read_time_ms {
-            wheel.revise(slot_ms, position, unit);
+            wheel.revise(slot_ms, position, unit, true);
         }
     });
     wheel

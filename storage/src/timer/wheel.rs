@@ -157,15 +157,15 @@ impl Wheel {
     }
 
     /// As [`add`](Self::add) for a unit that is found in the timer log, and that the slot may know. One
-    /// that follows no other begins its slot anew.
-    pub(super) fn revise(&mut self, slot_ms: i64, position: u64, unit: &TimerUnit) {
+    /// that follows no other begins its slot anew. `is_new`: it has not been counted.
+    pub(super) fn revise(&mut self, slot_ms: i64, position: u64, unit: &TimerUnit, is_new: bool) {
         if self.slots.get(&slot_ms).is_some_and(|slot| slot.last >= position) {
             return;
         }
         if unit.previous.is_none() {
             self.clear(slot_ms);
         }
-        self.add(slot_ms, position, unit.weight());
+        self.add(slot_ms, position, if is_new { unit.weight() } else { 0 });
     }
 
     /// Has a slot be as it was.
@@ -365,14 +365,14 @@ mod tests {
             size: 100,
             topic_hash: 0,
         };
-        wheel.revise(5000, 104, &unit);
+        wheel.revise(5000, 104, &unit, true);
         let cancels = TimerUnit { flags: flags::PLAIN | flags::CANCEL, ..unit };
-        wheel.revise(5000, 156, &cancels);
+        wheel.revise(5000, 156, &cancels, true);
         assert_eq!(wheel.get(5000), Some(Slot { first: 0, last: 156, count: 1 }));
-        wheel.revise(7000, 208, &unit);
+        wheel.revise(7000, 208, &unit, true);
         assert_eq!((wheel.count(0), wheel.count(6000)), (2, 1));
         assert_eq!(wheel.take_changes().len(), 2);
-        wheel.revise(5000, 260, &TimerUnit { previous: None, ..unit });
+        wheel.revise(5000, 260, &TimerUnit { previous: None, ..unit }, true);
         assert_eq!(wheel.get(5000), Some(Slot { first: 260, last: 260, count: 1 }), "begun anew");
         wheel.forget_before(7000);
         assert_eq!(wheel.next(0).map(|(time, _)| time), Some(7000));
