@@ -56,6 +56,15 @@ pub struct TakenIn {
     pub weight: i64,
 }
 
+/// Messages of a slot that were taken back.
+#[derive(Debug, Default)]
+struct TakenBack {
+    keys: HashSet<Box<str>>,
+    /// The last slot with a unit that says so: usually that of the messages, but a later one if all was
+    /// taken in late.
+    until_ms: i64,
+}
+
 /// See the module's text.
 pub struct Timers {
     store: TimerStore,
@@ -77,8 +86,8 @@ pub struct Timers {
     done_until_ms: i64,
     /// Slots of which more is in the files than the agenda knows.
     behind: HashSet<i64>,
-    /// Messages that were taken back: slot, and keys.
-    taken_back: HashMap<i64, HashSet<Box<str>>>,
+    /// Messages that were taken back, by the slot that they were for.
+    taken_back: HashMap<i64, TakenBack>,
     log_to: Logger,
 }
 
@@ -169,6 +178,9 @@ impl Timers {
             }
             self.next = Some(next + 1);
         }
+        if self.queue_offset() >= self.caught_up_at {
+            self.catch_up = None;
+        }
         Ok(self.queue_offset() < view.max_offset().0)
     }
 
@@ -184,9 +196,6 @@ impl Timers {
             }
         };
         let next = next.max(min);
-        if next >= self.caught_up_at {
-            self.catch_up = None;
-        }
         self.next = Some(next);
         next
     }
@@ -230,14 +239,8 @@ impl Timers {
         if turn_ms.is_some() {
             unit_flags |= flags::ROLL;
         }
-        if let Some(key) = cancels {
+        if cancels.is_some() {
             unit_flags |= flags::CANCEL;
-            if turn_ms.is_none() && timing.out_ms < self.agenda.read_until_ms() {
-                if timing.out_ms < self.read_time_ms {
-                    return Ok(None);
-                }
-                self.take_back(timing.out_ms, key);
-            }
         }
         let time_ms = turn_ms.unwrap_or_else(|| {
             if timing.out_ms < self.read_time_ms { write_ms } else { timing.due_ms - 1 }
@@ -255,6 +258,9 @@ impl Timers {
         let last = self.store.slot(slot_ms).map(|slot| slot.last);
         let position = self.store.add(&unit)?;
         if slot_ms < self.agenda.read_until_ms() {
+            if let Some(key) = cancels.filter(|_| unit.cancels()) {
+                self.take_back(timing.out_ms, key, slot_ms);
+            }
             let due_ms = if unit.rolls() { time_ms } else { timing.due_ms };
             self.read_new(&unit, slot_ms, position, last, due_ms, now_ms);
         }
@@ -286,13 +292,16 @@ impl Timers {
         }
     }
 
-    fn take_back(&mut self, slot_ms: i64, key: Box<str>) {
-        self.taken_back.entry(slot_ms).or_default().insert(key);
+    /// Notes that a message for `out_ms` was taken back, by a unit in this slot.
+    fn take_back(&mut self, out_ms: i64, key: Box<str>, slot_ms: i64) {
+        let taken_back = self.taken_back.entry(out_ms).or_default();
+        taken_back.keys.insert(key);
+        taken_back.until_ms = taken_back.until_ms.max(slot_ms);
     }
 
     /// Whether a message was taken back. Both forms of the key are understood.
     pub fn is_taken_back(&self, timing: Timing, topic: &str, unique_key: &str) -> bool {
-        self.taken_back.get(&timing.out_ms).is_some_and(|keys| {
+        self.taken_back.get(&timing.out_ms).is_some_and(|TakenBack { keys, .. }| {
             keys.contains(unique_key) || keys.contains(format!("{topic}+{unique_key}").as_str())
         })
     }
@@ -381,7 +390,7 @@ impl Timers {
             if let Some(Facts { timing, cancels: Some(key), .. }) =
                 self.facts(unit.offset, unit.size)
             {
-                self.take_back(timing.out_ms, key);
+                self.take_back(timing.out_ms, key, slot_ms);
             }
             return;
         }
@@ -414,9 +423,10 @@ impl Timers {
         Some(Facts { timing, cancels, topic })
     }
 
-    /// The next timer that is due.
+    /// The next timer that is due. None before all is taken in that was there at the start: a message
+    /// may have been taken back by one that is still to come.
     pub fn pop_due(&mut self, now_ms: i64) -> Option<Item> {
-        self.agenda.pop_due(now_ms)
+        if self.catch_up.is_some() { None } else { self.agenda.pop_due(now_ms) }
     }
 
     /// When a unit was written, ms.
@@ -442,14 +452,13 @@ impl Timers {
         let now_slot = self.store.slot_of(now_ms);
         while self.read_time_ms < now_slot && self.is_over(self.read_time_ms) {
             self.agenda.forget(self.read_time_ms);
-            self.taken_back.remove(&self.read_time_ms);
             let after_ms = self.read_time_ms + self.store.precision_ms();
             let next_file = self.store.next_slot(after_ms).map_or(now_slot, |(time, _)| time);
             let next_read = self.agenda.next_slot(after_ms).unwrap_or(now_slot);
             self.read_time_ms = next_file.min(next_read).min(now_slot);
         }
         if self.read_time_ms != before_ms {
-            self.taken_back.retain(|slot_ms, _| *slot_ms >= self.read_time_ms);
+            self.taken_back.retain(|_, taken_back| taken_back.until_ms >= self.read_time_ms);
             self.store.delivered_before(self.read_time_ms);
             self.progress.push_back((self.read_time_ms, self.log.max_offset()));
         }
@@ -557,3 +566,6 @@ struct Facts {
     cancels: Option<Box<str>>,
     topic: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,33 +54,36 @@ pub(super) struct FoundFiles {
 }
 
 impl FoundFiles {
-    /// Lists the folder. A last file without length was left by an interrupted creation and is removed;
-    /// folders are passed over. Of files with a gap between them, only those behind it count.
+    /// Lists the folder; folders in it are passed over. A file without length was never flushed, nor was
+    /// one behind a gap, so neither were those behind them: all of those are removed.
     pub(super) fn list(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         file_bytes: u64,
     ) -> Result<Self, TimerError> {
         let listed = disk.list(&dir).map_err(|e| io_error(&dir, e))?;
-        let mut files: Vec<(String, u64)> =
+        let files: Vec<(String, u64)> =
             listed.into_iter().filter_map(|(name, len)| Some((name, len?))).collect();
-        while let Some((name, _)) = files.pop_if(|(_, len)| *len == 0) {
-            let path = dir.join(name);
-            disk.remove(&path).map_err(|e| io_error(&path, e))?;
-        }
         let mut starts: Vec<u64> = Vec::new();
+        let mut unflushed = Vec::new();
         for (name, len) in files {
-            let path = || dir.join(&name).display().to_string();
+            let path = dir.join(&name);
+            let text = || path.display().to_string();
             let start = name.parse::<u64>().ok().filter(|start| start % file_bytes == 0);
             let start = start.filter(|start| *start <= i64::MAX as u64 - file_bytes);
-            let start = start.ok_or_else(|| TimerError::Foreign { path: path() })?;
-            if len != file_bytes {
-                return Err(TimerError::Length { path: path(), len, want: file_bytes });
+            let start = start.ok_or_else(|| TimerError::Foreign { path: text() })?;
+            let is_next = starts.last().is_none_or(|last| last + file_bytes == start);
+            if len == 0 || !is_next || !unflushed.is_empty() {
+                unflushed.push(path);
+                continue;
             }
-            if starts.last().is_some_and(|last| last + file_bytes != start) {
-                starts.clear();
+            if len != file_bytes {
+                return Err(TimerError::Length { path: text(), len, want: file_bytes });
             }
             starts.push(start);
+        }
+        for path in unflushed.iter().rev() {
+            disk.remove(path).map_err(|e| io_error(path, e))?;
         }
         Ok(Self { disk, dir, file_bytes, starts })
     }
@@ -138,13 +141,11 @@ impl FoundFiles {
     pub(super) fn open(self, end: Option<u64>) -> Result<TimerLog, TimerError> {
         let Self { disk, dir, file_bytes, starts } = self;
         let end = end.unwrap_or(0);
-        let mut has_new_names = false;
         let (kept, beyond): (Vec<u64>, Vec<u64>) =
             starts.into_iter().partition(|start| *start <= end);
         for start in beyond.into_iter().rev() {
             let path = segment_path(&dir, start);
             disk.remove(&path).map_err(|e| io_error(&path, e))?;
-            has_new_names = true;
         }
         let mut log = TimerLog {
             disk,
@@ -154,14 +155,11 @@ impl FoundFiles {
             writer: None,
             reserved: 0,
             end,
-            has_new_names,
+            // A predecessor that was killed may not have brought the names of its files to the disk.
+            has_new_names: !kept.is_empty(),
         };
         for start in kept {
             log.open_file(start)?;
-        }
-        if log.has_new_names {
-            log.disk.sync_dir(&log.dir).map_err(|e| io_error(&log.dir, e))?;
-            log.has_new_names = false;
         }
         Ok(log)
     }

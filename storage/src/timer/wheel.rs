@@ -249,17 +249,16 @@ impl WheelFile {
         let segment = match self.disk.modified_ms(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 self.disk.create_dir(dir)?;
-                let made =
-                    self.disk.create_sparse_segment(&self.path, 0, self.layout.file_bytes())?;
-                self.disk.sync_file(&self.path)?;
-                self.disk.sync_dir(dir)?;
-                made
+                self.disk.create_sparse_segment(&self.path, 0, self.layout.file_bytes())?
             }
             found => {
                 found?;
                 self.disk.open_segment(&self.path, 0, self.layout.file_bytes(), 0)?
             }
         };
+        // Also of one that a predecessor made, which may have been killed before it came to this.
+        self.disk.sync_file(&self.path)?;
+        self.disk.sync_dir(dir)?;
         let in_use = || io::Error::other("the timer wheel is in use");
         let words = segment.into_words().ok_or_else(in_use)?;
         self.words = Some(words.clone());

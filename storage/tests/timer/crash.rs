@@ -74,7 +74,7 @@ proptest! {
                 .at(operations, DiskFault::PowerLoss);
             disk.set_plan(plan);
             run(&disk, &mut model, &mut steps);
-            disk = disk.crash_seeded(seed ^ life as u64);
+            disk = if disk.is_off() { disk.crash() } else { disk.crash_seeded(seed ^ life as u64) };
             let store = open(&disk, &model).unwrap();
             check(&store, &model);
             model.read_time_ms = model.read_time_ms.max(store.checkpoint().read_time_ms);

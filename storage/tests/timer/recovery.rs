@@ -242,8 +242,7 @@ fn another_precision_makes_the_wheel_anew() {
     drop(store);
     let mut config = super::config();
     config.layout.precision_ms = 500;
-    let (store, _, report) =
-        TimerStore::open(std::sync::Arc::new(disk.clone()), config, LOG_END).unwrap();
+    let (store, _, report) = TimerStore::open(std::sync::Arc::new(disk), config, LOG_END).unwrap();
     assert!(report.rebuilt);
     assert_eq!(store.slot_of(2_003_700), 2_003_500);
     assert_eq!(store.count(0), 50);
@@ -274,6 +273,29 @@ fn an_empty_last_file_and_a_folder_are_passed_over() {
     disk.create_dir(Path::new("/store/timerlog/folder")).unwrap();
     let (store, ..) = open(&disk);
     has_all(&store);
+}
+
+#[test]
+fn files_that_were_never_flushed_go_with_those_behind_them() {
+    for gap in [true, false] {
+        let (disk, mut store) = filled();
+        flush(&mut store, 1_500_000, 50);
+        for n in 50..100 {
+            store.add(&unit(n, 2_050_500)).unwrap();
+        }
+        drop(store);
+        // The names or lengths of new files reach the disk in any order.
+        let lost = Path::new("/store/timerlog/00000000000000003210");
+        if gap {
+            disk.remove(lost).unwrap()
+        } else {
+            disk.resize(lost, 0).unwrap()
+        }
+        let (store, catch_up, report) = open(&disk);
+        assert!(!report.lost, "nothing of it was on the disk for certain");
+        assert_eq!((report.log_end, catch_up.from), (3180, Some(50)), "a gap: {gap}");
+        assert_eq!(messages(&store, 2_050_000), (50..60).collect::<Vec<_>>());
+    }
 }
 
 #[test]
