@@ -11,6 +11,7 @@
 //! | `target` | brokers, topics and queues: found, and created where missing |
 //! | `send`, `pull`, `latency` | the modes: what is asked, and what an answer is worth |
 //! | `hold` | pulls that wait, and what wakes them |
+//! | `timers` | timed messages, and how late they come |
 //! | `end_to_end` | the loop of a producer and a waiting consumer |
 //! | `message` | what messages look like |
 //! | `load` | one connection under load: window, intended times, answers |
@@ -42,12 +43,13 @@ mod send;
 mod stats;
 mod target;
 mod ticker;
+mod timers;
 
 use std::process::ExitCode;
 
 pub use crate::args::{
     Args, FloorArgs, Header, HoldArgs, LatencyArgs, LoadArgs, Mode, PullArgs, SendArgs, ShapeArgs,
-    TargetArgs,
+    TargetArgs, TimersArgs,
 };
 use crate::error::BenchError;
 use crate::report::Report;
@@ -60,6 +62,7 @@ pub fn run(args: Args) -> ExitCode {
         Mode::Pull(args) => pull::run(args).map(|report| show(&report, args.load.json)),
         Mode::Latency(args) => latency::run(args).map(|report| show(&report, args.load.json)),
         Mode::Hold(args) => hold::run(args),
+        Mode::Timers(args) => timers::run(args),
         Mode::Floor(args) => floor::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error: BenchError| {
