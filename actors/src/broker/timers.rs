@@ -9,11 +9,18 @@ use gantry_supervisor::{ChildSpec, Place, Policy, Shell};
 use super::{BrokerStartError, Start};
 use crate::{
     log::appender::Appender,
-    timer::{Timer, TimerFigures, TimerFlusher, TimerParts, TimerRules, timers::RollWindow},
+    timer::{
+        ReturnBox, Returns, Timer, TimerFigures, TimerFlusher, TimerParts, TimerRules,
+        timers::RollWindow,
+    },
     topic::TopicTable,
 };
 
 const HOUR_MS: i64 = 3_600_000;
+
+fn timer_place() -> Place {
+    Place::named("timer")
+}
 
 impl Start<'_> {
     /// Starts the timers, if they are served; what others may see of them.
@@ -37,6 +44,14 @@ impl Start<'_> {
             let place = Place::named("timer-flush");
             self.started("timer flusher", self.tree.start(spec.place(place)).await)?
         };
+        let returned = Arc::new(ReturnBox::default());
+        let returns = {
+            let returned = returned.clone();
+            let spec = ChildSpec::new("timer returns", Policy::RestartEmpty, move |_| {
+                Ok(Returns(returned.clone()))
+            });
+            self.started("timer returns", self.tree.start(spec.place(timer_place())).await)?
+        };
         let precision_ms = i64::from(timers.timer_precision_ms);
         let root = &store.config().root;
         let parts = TimerParts {
@@ -49,14 +64,17 @@ impl Start<'_> {
             topics: table.clone(),
             appender: appender.clone(),
             flusher,
+            returns,
+            returned,
             flush_interval: timers.timer_flush_interval,
             counts_file,
             figures: figures.clone(),
             log_to: self.child_log("timer"),
         };
-        let spec =
-            ChildSpec::new("timer", Policy::RestartFromDisk, move |_| Timer::open(parts.clone()));
-        self.started("timer", self.tree.start(spec.place(Place::named("timer"))).await)?;
+        let spec = ChildSpec::new("timer", Policy::RestartFromDisk, move |incarnation| {
+            Timer::open(parts.clone(), incarnation)
+        });
+        self.started("timer", self.tree.start(spec.place(timer_place())).await)?;
         Ok(figures)
     }
 

@@ -11,7 +11,9 @@
 //! | [`timers`] | the logic: taking in, reading ahead, what is done |
 //! | [`agenda`] | what is due next, in memory |
 //! | [`delivery`] | from the message that waited to the one that is delivered |
-//! | [`timer`] | the actor, and the one that waits for the disk in its place |
+//! | [`timer`] | the actor |
+//! | [`flusher`] | waits for the disk in its place |
+//! | [`returns`] | where the appender gives batches back |
 //! | [`figures`] | what others may see of it all |
 //!
 //! The way of a timed message: placed (session) → log → timer topic's queue → unit in the wheel →
@@ -21,11 +23,15 @@
 pub mod agenda;
 pub mod delivery;
 pub mod figures;
+pub mod flusher;
+pub mod returns;
 #[expect(clippy::module_inception, reason = "the actor is named after what it is")]
 pub mod timer;
 pub mod timers;
 pub mod timing;
 
 pub use figures::TimerFigures;
-pub use timer::{Timer, TimerFlusher, TimerParts};
+pub use flusher::TimerFlusher;
+pub use returns::{ReturnBox, Returns};
+pub use timer::{Timer, TimerParts};
 pub use timing::{TimerRefusal, TimerRules, Timing};

@@ -12,6 +12,9 @@
 //! times keep that order, unless the log refuses some of them meanwhile.
 //! Failure policy: restart from disk. What was under way is delivered again.
 
+mod due;
+mod upkeep;
+
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
@@ -19,25 +22,25 @@ use std::{
 };
 
 use actix::{Addr, AsyncContext, Message, SpawnHandle};
-use gantry_codec::{Record, properties as names};
+use gantry_codec::properties as names;
 use gantry_storage::{
-    Clock, CommitLog, Disk, JsonFile, PhysicalOffset,
-    timer::{FlushJob, Flushed, TimerConfig, TimerError, TimerStore},
+    Clock, CommitLog, Disk, JsonFile,
+    timer::{TimerConfig, TimerStore},
 };
 use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, debug, error, info, warn};
 
 use super::{
     agenda::Item,
-    delivery::{Dropped, Outgoing},
     figures::{Histogram, TimerFigures, TimingCounts},
+    flusher::{FlushDone, TimerFlusher},
+    returns::{BatchesBack, ReturnBox, Returns},
     timers::{RollWindow, TakenIn, Timers},
-    timing::timing_of_record,
 };
 use crate::{
     log::{
         appender::Appender,
-        batch::{AppendBatch, BatchAppended, ReplyTo, SendBatch, SendResult},
+        batch::{AppendBatch, ReplyTo, SendBatch, SendResult},
     },
     topic::{OpenQueue, QueueAdvanced, QueueSlot, TopicTable, names::WHEEL_TIMER_TOPIC},
 };
@@ -51,6 +54,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 const BATCHES_MAX: usize = 8;
 /// Wait after a delivery that was refused, or a unit that could not be written.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long an orderly end waits for what the appender has.
+const RETURN_LIMIT: Duration = Duration::from_secs(3);
 /// Time between looks for files of the timer log that nobody needs.
 const CLEAN_EVERY: Duration = Duration::from_secs(30);
 /// Time between lines about how late messages were, and between writes of the counts.
@@ -60,20 +65,6 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Step;
-
-/// Bring this to the disk.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Flush {
-    job: Option<FlushJob>,
-    counts: Option<TimingCounts>,
-    reply_to: Addr<Shell<Timer>>,
-}
-
-/// How that went.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct FlushDone(Result<Flushed, TimerError>);
 
 /// What the actor works with.
 #[derive(Clone)]
@@ -96,6 +87,10 @@ pub struct TimerParts {
     pub appender: Addr<Shell<Appender>>,
     /// Waits for the disk.
     pub flusher: Addr<Shell<TimerFlusher>>,
+    /// Where the appender gives batches back …
+    pub returns: Addr<Shell<Returns>>,
+    /// … and where they lie then.
+    pub returned: Arc<ReturnBox>,
     /// Time between flushes.
     pub flush_interval: Duration,
     /// `config/timermetrics`.
@@ -113,6 +108,7 @@ pub struct Timer {
     /// Batches that the appender has, by number.
     under_way: HashMap<u32, Vec<Item>>,
     last_batch: u32,
+    #[expect(clippy::vec_box, reason = "the boxes came through a mailbox and leave through one")]
     spare: Vec<Box<SendBatch>>,
     reply_to: Option<Arc<ReplyTo>>,
     alarm: Option<SpawnHandle>,
@@ -127,8 +123,9 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Opens the files; the error says why they cannot be read.
-    pub fn open(parts: TimerParts) -> Result<Self, String> {
+    /// Opens the files; the error says why they cannot be read. `incarnation` keeps the batches of a
+    /// predecessor that died apart from its own.
+    pub fn open(parts: TimerParts, incarnation: u32) -> Result<Self, String> {
         let counts = parts.counts_file.load::<TimingCounts>(&*parts.disk);
         let mut counts = counts.map_err(|e| e.to_string())?.unwrap_or_default();
         let end = parts.log.max_offset();
@@ -156,7 +153,7 @@ impl Timer {
             parts,
             timers,
             under_way: HashMap::new(),
-            last_batch: 0,
+            last_batch: incarnation << 24,
             spare: Vec::new(),
             reply_to: None,
             alarm: None,
@@ -245,63 +242,10 @@ impl Timer {
         }
     }
 
-    /// Puts a due message into the batch, or is done with it.
-    fn put(&mut self, item: Item, now_ms: i64, batch: &mut SendBatch, items: &mut Vec<Item>) {
-        match self.try_put(&item, now_ms, batch) {
-            Ok(true) => items.push(item),
-            Ok(false) => self.timers.done(&item),
-            Err(why) => {
-                if why != "" {
-                    warn!(self.parts.log_to, "timed message is not delivered"; "reason" => why,
-                        "offset" => item.offset);
-                }
-                self.timers.done(&item);
-            }
-        }
-    }
-
-    /// Whether it was put; it is not if it was taken back. The error says why it cannot be, in words.
-    fn try_put(
-        &self,
-        item: &Item,
-        now_ms: i64,
-        batch: &mut SendBatch,
-    ) -> Result<bool, &'static str> {
-        let stored = self.parts.log.record_at(PhysicalOffset(item.offset));
-        let bytes = stored.ok_or("it is gone or damaged")?.into_bytes();
-        let record = Record::decode(&bytes).map_err(|_| "it cannot be read")?;
-        if record.topic != WHEEL_TIMER_TOPIC || bytes.len() != item.size as usize {
-            return Err("another message lies in its place");
-        }
-        let precision_ms = self.parts.config.layout.precision_ms;
-        let timing = timing_of_record(record.properties, record.store_timestamp, precision_ms);
-        let timing = timing.ok_or("it does not say when it is due")?;
-        let enqueued_ms = self.timers.written_ms(item);
-        let outgoing = Outgoing { record: &record, bytes: &bytes, enqueued_ms, now_ms };
-        let topics = &self.parts.topics;
-        let put = if item.rolls {
-            outgoing.roll(timing, topics, batch)
-        } else {
-            let property = |name| names::get(record.properties, name).unwrap_or_default();
-            let (topic, key) = (property(names::REAL_TOPIC), property(names::UNIQ_KEY));
-            if self.timers.is_taken_back(timing, topic, key) {
-                return Ok(false);
-            }
-            if names::get(record.properties, names::TIMER_DEL_UNIQKEY).is_some() {
-                return Err("it was to take another one back");
-            }
-            outgoing.deliver(topics, batch)
-        };
-        put.map(|()| true).map_err(|dropped| match dropped {
-            Dropped::Nowhere => "it does not say where to",
-            Dropped::NoTopic => "its topic does not exist any more",
-            Dropped::NotOurs => "",
-        })
-    }
-
     /// Takes in what became of a batch; whether all of it is done.
     fn settle(&mut self, batch: &SendBatch) -> bool {
         let now_ms = self.parts.clock.now_ms();
+        // None: of an incarnation before this one, whose timers have been read anew.
         let Some(items) = self.under_way.remove(&batch.tag) else { return true };
         let (mut all, mut counts) = (true, self.parts.figures.counts());
         for (item, send) in items.into_iter().zip(&batch.sends) {
@@ -355,84 +299,15 @@ impl Timer {
         }
     }
 
-    fn flush(&mut self, ctx: &mut Ctx<Self>) {
-        let now_ms = self.parts.clock.now_ms();
-        self.timers.advance(now_ms);
-        self.rate(now_ms);
-        let job = match self.timers.flush(now_ms) {
-            Ok(job) => job,
-            Err(e) => return self.flush_failed(&e),
-        };
-        if let Some(job) = job {
-            let flush = Flush { job: Some(job), counts: None, reply_to: ctx.address() };
-            self.parts.flusher.do_send(flush);
+    /// Takes in what has come back; whether all of it is done.
+    fn settle_returned(&mut self) -> bool {
+        let mut all = true;
+        for mut batch in self.parts.returned.take() {
+            all &= self.settle(&batch);
+            batch.clear();
+            self.spare.push(batch);
         }
-    }
-
-    fn flush_failed(&mut self, e: &TimerError) {
-        if !std::mem::replace(&mut self.is_flush_failing, true) {
-            error!(self.parts.log_to, "timers cannot be brought to the disk, a start would deliver \
-                some again"; "error" => %e);
-        }
-    }
-
-    fn rate(&mut self, now_ms: i64) {
-        let figures = &self.parts.figures;
-        let load = |number: &std::sync::atomic::AtomicU64| number.load(Ordering::Relaxed);
-        let now = (now_ms, load(&figures.taken_in), load(&figures.delivered));
-        let ms = (now_ms - self.rated.0).max(1) as u64;
-        let per_second = |new: u64, old: u64| (new - old) * 1_000_000 / ms;
-        figures.rates[0].store(per_second(now.1, self.rated.1), Ordering::Relaxed);
-        figures.rates[1].store(per_second(now.2, self.rated.2), Ordering::Relaxed);
-        self.rated = now;
-        figures
-            .waiting
-            .store(self.timers.store().count(self.timers.read_time_ms()), Ordering::Relaxed);
-    }
-
-    fn clean(&mut self) {
-        match self.timers.remove_old() {
-            Ok(0) => {}
-            Ok(files) => {
-                info!(self.parts.log_to, "files of the timer log removed"; "count" => files)
-            }
-            Err(e) => warn!(self.parts.log_to, "file of the timer log not removed"; "error" => %e),
-        }
-        let oldest = self.timers.store().oldest_message(self.timers.read_time_ms());
-        self.parts.figures.oldest.store(oldest.map_or(u64::MAX, |at| at.0), Ordering::Relaxed);
-    }
-
-    /// Tells how late the messages of the last minute were, if there were any; keeps the counts.
-    fn tell(&mut self, ctx: &mut Ctx<Self>) {
-        let lateness = std::mem::take(&mut self.minute).told();
-        if lateness.count > 0 {
-            info!(self.parts.log_to, "timed messages delivered"; "count" => lateness.count,
-                "late_p50_ms" => lateness.p50_ms, "late_p99_ms" => lateness.p99_ms,
-                "late_max_ms" => lateness.max_ms);
-        }
-        let counts = self.changed_counts();
-        if counts.is_some() {
-            self.parts.flusher.do_send(Flush { job: None, counts, reply_to: ctx.address() });
-        }
-    }
-
-    /// The counts, if they have changed since they were saved.
-    fn changed_counts(&mut self) -> Option<TimingCounts> {
-        let counts = self.parts.figures.counts();
-        let counter = counts.data_version.counter;
-        let is_new = std::mem::replace(&mut self.saved_counter, counter) != counter;
-        is_new.then(|| counts.clone())
-    }
-
-    /// What is to be written before an orderly end.
-    fn leave(&mut self) -> Result<Option<FlushJob>, String> {
-        let now_ms = self.parts.clock.now_ms();
-        // What was delivered must be on the disk before that is written down.
-        self.parts.log.flusher().sync().map_err(|e| e.to_string())?;
-        self.timers.advance(now_ms);
-        let view = self.queue().and_then(|slot| slot.view());
-        let under_way: Vec<Item> = self.under_way.values().flatten().copied().collect();
-        self.timers.leave(view.as_deref(), &under_way, now_ms).map_err(|e| e.to_string())
+        all
     }
 }
 
@@ -462,7 +337,8 @@ impl Logic for Timer {
     const NAME: &'static str = "timer";
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.reply_to = Some(Arc::new(ReplyTo::Actor(ctx.address().recipient())));
+        self.reply_to = Some(Arc::new(ReplyTo::Actor(self.parts.returns.clone().recipient())));
+        self.parts.returned.tell(ctx.address());
         ctx.every(self.parts.flush_interval, Self::flush);
         ctx.every(CLEAN_EVERY, |timer, _| timer.clean());
         ctx.every(TELL_EVERY, Self::tell);
@@ -475,15 +351,12 @@ impl Logic for Timer {
     }
 
     fn stopping(&mut self, ctx: &mut Ctx<Self>) {
-        let job = self.leave().unwrap_or_else(|e| {
-            error!(self.parts.log_to, "timers are not left in order, a start delivers some again";
-                "error" => e);
-            None
-        });
-        let counts = self.changed_counts();
-        let flush = Flush { job, counts, reply_to: ctx.address() };
-        // Behind a flush that may be under way.
-        ctx.wait_then(self.parts.flusher.send(flush), |_, _, _| {});
+        self.settle_returned();
+        let (returned, missing) = (self.parts.returned.clone(), self.under_way.len());
+        let all_back = async move {
+            let _ = tokio::time::timeout(RETURN_LIMIT, returned.wait_for(missing)).await;
+        };
+        ctx.wait_then(all_back, |timer, (), ctx| timer.leave_in_order(ctx));
     }
 }
 
@@ -503,16 +376,9 @@ impl Receive<QueueAdvanced> for Timer {
     }
 }
 
-impl Receive<BatchAppended> for Timer {
-    fn receive(
-        &mut self,
-        BatchAppended(mut batch): BatchAppended,
-        ctx: &mut Ctx<Self>,
-    ) -> Reply<()> {
-        let all = self.settle(&batch);
-        batch.clear();
-        self.spare.push(batch);
-        if !all {
+impl Receive<BatchesBack> for Timer {
+    fn receive(&mut self, _: BatchesBack, ctx: &mut Ctx<Self>) -> Reply<()> {
+        if !self.settle_returned() {
             warn!(self.parts.log_to, "timed messages were refused, trying again");
             self.block(ctx);
         }
@@ -527,43 +393,6 @@ impl Receive<FlushDone> for Timer {
         match result {
             Ok(_) => self.parts.figures.set_checkpoint(*self.timers.store().checkpoint()),
             Err(e) => self.flush_failed(&e),
-        }
-        Reply::Now(())
-    }
-}
-
-/// Brings timers to the disk, on a thread that may wait for it. Failure policy: restart empty; a flush
-/// that died with it counts as under way for good, so that the timers' checkpoint stays where it is.
-pub struct TimerFlusher {
-    disk: Arc<dyn Disk>,
-    counts_file: JsonFile,
-    log_to: Logger,
-}
-
-impl TimerFlusher {
-    /// What keeps the counts in `counts_file`.
-    pub fn new(disk: Arc<dyn Disk>, counts_file: JsonFile, log_to: Logger) -> Self {
-        Self { disk, counts_file, log_to }
-    }
-}
-
-impl Logic for TimerFlusher {
-    const NAME: &'static str = "timer flusher";
-}
-
-impl Receive<Flush> for TimerFlusher {
-    fn receive(&mut self, flush: Flush, _: &mut Ctx<Self>) -> Reply<()> {
-        if let Some(counts) = &flush.counts
-            && let Err(e) = self.counts_file.save(&*self.disk, counts)
-        {
-            warn!(self.log_to, "counts of timers cannot be saved"; "error" => %e);
-        }
-        if let Some(job) = flush.job {
-            let done = job.run();
-            if let Err(e) = &done {
-                error!(self.log_to, "timers cannot be flushed"; "error" => %e);
-            }
-            flush.reply_to.do_send(FlushDone(done));
         }
         Reply::Now(())
     }

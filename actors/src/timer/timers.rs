@@ -8,23 +8,23 @@
 //! whoever walks the slot's chain, from its end, meets it first; one that arrives while its slot is
 //! being delivered counts at once.
 
+mod keeping;
+mod reading;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use gantry_codec::{properties as names, record};
 use gantry_storage::{
     CommitLog, ConsumeQueueView, IndexEntry, PhysicalOffset, QueueOffset,
-    timer::{CatchUp, FlushJob, Flushed, TimerError, TimerStore, TimerUnit, unit::flags},
+    timer::{CatchUp, TimerError, TimerStore, TimerUnit, unit::flags},
 };
-use slog::{Logger, error, warn};
+use slog::{Logger, warn};
 
 use super::{
-    agenda::{Agenda, Item, Walk},
+    agenda::{Agenda, Item},
     timing::{Timing, timing_of_record},
 };
 use crate::topic::names::WHEEL_TIMER_TOPIC;
-
-/// Slots are read at least so long ahead, ms.
-const AHEAD_MS: i64 = 3000;
 
 /// How far timers lie ahead at most.
 #[derive(Clone, Copy, Debug)]
@@ -306,108 +306,6 @@ impl Timers {
         })
     }
 
-    /// Reads up to `budget` units ahead; whether there is more to read by now.
-    pub fn read_ahead(&mut self, mut budget: usize, now_ms: i64) -> bool {
-        self.begin_slots(now_ms);
-        self.catch_up_slots();
-        while let Some(slot_ms) = self.agenda.unread_slot() {
-            if budget == 0 || !self.agenda.has_room(slot_ms, now_ms) {
-                return budget == 0;
-            }
-            budget -= 1;
-            self.walk(slot_ms);
-        }
-        false
-    }
-
-    /// When the next slot is to be read.
-    pub fn next_read_ms(&self) -> Option<i64> {
-        let next = self.store.next_slot(self.agenda.read_until_ms());
-        next.map(|(slot_ms, _)| slot_ms - self.ahead_ms())
-    }
-
-    fn ahead_ms(&self) -> i64 {
-        AHEAD_MS.max(3 * self.store.precision_ms())
-    }
-
-    /// Begins with the slots whose time has come to be read.
-    fn begin_slots(&mut self, now_ms: i64) {
-        let until_ms = self.store.slot_of(now_ms + self.ahead_ms()) + self.store.precision_ms();
-        while let Some((slot_ms, slot)) = self.store.next_slot(self.agenda.read_until_ms())
-            && slot_ms < until_ms
-        {
-            if !self.agenda.has_room(slot_ms, now_ms) {
-                return;
-            }
-            self.agenda.read_later(slot_ms, Walk { at: slot.last, until: None });
-            self.agenda.slot_mut(slot_ms).top = Some(slot.last);
-            self.agenda.read_until(slot_ms + self.store.precision_ms());
-        }
-        self.agenda.read_until(until_ms);
-    }
-
-    /// Has what was added to slots behind the agenda's back be read.
-    fn catch_up_slots(&mut self) {
-        for slot_ms in std::mem::take(&mut self.behind) {
-            let Some(slot) = self.store.slot(slot_ms) else { continue };
-            let top = self.agenda.slot_mut(slot_ms).top.replace(slot.last);
-            if top.is_none_or(|top| top < slot.last) {
-                self.agenda.read_later(slot_ms, Walk { at: slot.last, until: top });
-            }
-        }
-    }
-
-    /// Reads one unit of a slot.
-    fn walk(&mut self, slot_ms: i64) {
-        let Some(walk) = self.agenda.pop_walk(slot_ms) else { return };
-        let Some(unit) = self.store.unit(walk.at, slot_ms) else {
-            return self.search(slot_ms, walk);
-        };
-        match unit.previous {
-            Some(previous) if previous >= walk.at => return self.search(slot_ms, walk),
-            Some(previous) if walk.until.is_none_or(|until| previous > until) => {
-                self.agenda.read_later(slot_ms, Walk { at: previous, until: walk.until });
-            }
-            _ => {}
-        }
-        self.read_unit(&unit, walk.at, slot_ms);
-    }
-
-    /// Reads what is left of a slot whose chain is broken.
-    fn search(&mut self, slot_ms: i64, walk: Walk) {
-        error!(self.log_to, "timers of a slot are not chained, looking through the timer log";
-            "slot" => slot_ms, "position" => walk.at);
-        for (position, unit) in self.store.search_slot(slot_ms) {
-            if position <= walk.at && walk.until.is_none_or(|until| position > until) {
-                self.read_unit(&unit, position, slot_ms);
-            }
-        }
-    }
-
-    fn read_unit(&mut self, unit: &TimerUnit, position: u64, slot_ms: i64) {
-        if unit.cancels() {
-            // A unit that cancels nothing marks a slot that was written anew.
-            if let Some(Facts { timing, cancels: Some(key), .. }) =
-                self.facts(unit.offset, unit.size)
-            {
-                self.take_back(timing.out_ms, key, slot_ms);
-            }
-            return;
-        }
-        let is_exact = unit.rolls() || unit.time_ms % self.store.precision_ms() != 0;
-        let due_ms = if unit.rolls() { unit.time_ms } else { unit.time_ms + 1 };
-        let due_ms = if is_exact {
-            // The page is wanted soon.
-            self.log.with_rest(unit.offset, |record| record.first().copied());
-            due_ms
-        } else {
-            // Written by Java, or due in the first millisecond of its slot.
-            self.facts(unit.offset, unit.size).map_or(due_ms, |facts| facts.timing.due_ms)
-        };
-        let (offset, size, rolls) = (unit.offset.0, unit.size, unit.rolls());
-        self.agenda.add(Item { due_ms, offset, position, slot_ms, size, rolls });
-    }
-
     /// What the record of a message in the timer topic says.
     fn facts(&self, offset: PhysicalOffset, size: u32) -> Option<Facts> {
         let precision_ms = self.store.precision_ms();
@@ -473,89 +371,6 @@ impl Timers {
             Some(state) => state.is_done() && state.top == last,
             None => last.is_none(),
         }
-    }
-
-    /// What is to be brought to the disk now.
-    ///
-    /// # Errors
-    /// If an earlier flush failed.
-    pub fn flush(&mut self, now_ms: i64) -> Result<Option<FlushJob>, TimerError> {
-        // What was delivered counts once it is on the disk: else a loss of power would take both the
-        // delivered message and the knowledge that it is to be delivered.
-        let flushed = self.log.flushed_offset();
-        while let Some((time, _)) = self.progress.pop_front_if(|(_, end)| *end <= flushed) {
-            self.durable_ms = time;
-        }
-        let Some(next) = self.next else { return Ok(None) };
-        // Time goes on while nothing happens: that need not be written down.
-        let has_delivered = self.store.checkpoint().read_time_ms < self.done_until_ms;
-        if !has_delivered && !self.store.has_news(next) {
-            return Ok(None);
-        }
-        self.store.flush(self.durable_ms, next, now_ms)
-    }
-
-    /// Takes in how a job went.
-    pub fn flushed(&mut self, result: &Result<Flushed, TimerError>) {
-        self.store.flushed(result);
-    }
-
-    /// Gets ready for an orderly end: slots of which a part has been delivered are left with the rest
-    /// alone, and `under_way` are those that have not been. What is to be brought to the disk then; all
-    /// that was delivered must be there already.
-    ///
-    /// # Errors
-    /// If there is no room, or an earlier flush failed.
-    pub fn leave(
-        &mut self,
-        view: Option<&ConsumeQueueView>,
-        under_way: &[Item],
-        now_ms: i64,
-    ) -> Result<Option<FlushJob>, TimerError> {
-        let Some(next) = self.next else { return Ok(None) };
-        let newest = view.and_then(|view| view.entry(QueueOffset(next.checked_sub(1)?)));
-        if let Some(newest) = newest {
-            let open = self.agenda.items().chain(under_way).map(|item| item.position);
-            let open: HashSet<u64> = open.collect();
-            let begun = self.agenda.slots().filter(|(_, state)| state.is_begun);
-            let begun: Vec<i64> = begun.map(|(slot_ms, _)| slot_ms).collect();
-            for slot_ms in begun {
-                let mut rest = self.rest_of(slot_ms, &open);
-                rest.push(TimerStore::marker(slot_ms, newest.offset, newest.size));
-                self.store.replace_slot(slot_ms, &rest)?;
-            }
-        }
-        self.store.final_flush(self.read_time_ms, next, now_ms).map(Some)
-    }
-
-    /// The units of a slot that have not been delivered, in their order.
-    fn rest_of(&self, slot_ms: i64, open: &HashSet<u64>) -> Vec<TimerUnit> {
-        let Some(state) = self.agenda.slot(slot_ms) else { return Vec::new() };
-        let (mut all, mut at) = (Vec::new(), self.store.slot(slot_ms).map(|slot| slot.last));
-        while let Some(position) = at {
-            let unit = self.store.unit(position, slot_ms);
-            let unit = unit.filter(|unit| unit.previous.is_none_or(|before| before < position));
-            let Some(unit) = unit else {
-                all = self.store.search_slot(slot_ms);
-                all.reverse();
-                break;
-            };
-            all.push((position, unit));
-            at = unit.previous;
-        }
-        let is_left = |position: u64, unit: &TimerUnit| {
-            unit.cancels() || open.contains(&position) || state.is_unread(position)
-        };
-        let rest = all.into_iter().rev().filter(|(position, unit)| is_left(*position, unit));
-        rest.map(|(_, unit)| unit).collect()
-    }
-
-    /// Removes files of the timer log whose messages are gone from the log.
-    ///
-    /// # Errors
-    /// If the system cannot.
-    pub fn remove_old(&mut self) -> Result<usize, TimerError> {
-        self.store.remove_before(self.log.min_offset())
     }
 }
 

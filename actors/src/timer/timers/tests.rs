@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use gantry_codec::{Record, body_crc};
 use gantry_storage::{
     AppendError, ConsumeQueue, LogTail, MemDisk, QueueId, Store, StoreConfig, allocate_segment,
-    timer::{TimerConfig, WheelLayout},
+    timer::{FlushJob, TimerConfig, WheelLayout},
 };
 use proptest::prelude::*;
 use slog::o;
