@@ -12,8 +12,9 @@
 //! | pulls that waited are answered | [`topic::held_pulls`], `session/pull.rs` |
 //! | replies leave with one write | [`net::outbox`] |
 //!
-//! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`schedule`] (delayed
-//! messages), [`timer`] (timed ones),
+//! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`expiry`] (messages
+//! that are not delivered any more), [`dedup`] (messages that are sent twice), [`schedule`] (delayed messages),
+//! [`timer`] (timed ones),
 //! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
@@ -23,7 +24,9 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod dedup;
 pub mod error_to_wire;
+pub mod expiry;
 pub mod group;
 pub mod log;
 pub mod net;

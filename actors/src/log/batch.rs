@@ -11,8 +11,9 @@ use bytes::Bytes;
 use gantry_codec::frame::SerializeType;
 use gantry_storage::PhysicalOffset;
 use gantry_supervisor::Permit;
+use tokio::sync::mpsc;
 
-use crate::{net::Deliver, session::SessionEvent, topic::QueueSlot};
+use crate::{dedup::Window, net::Deliver, session::SessionEvent, topic::QueueSlot};
 
 /// Sends of one burst of one connection, for the appender.
 #[derive(Message)]
@@ -39,6 +40,8 @@ pub struct SendBatch {
     pub done: usize,
     /// Whether a send of this batch asks to wait for the flush (property `WAIT`).
     pub wait_flush: bool,
+    /// Windows of those sends, by their place, that are stored once only ([`crate::dedup`]).
+    pub windows: Vec<(usize, Arc<Window>)>,
     /// Whether it was stored and could not be flushed in time.
     pub flush_timed_out: bool,
     /// For the sender's own use, given back as it was.
@@ -55,6 +58,8 @@ pub enum ReplyTo {
     Session(Recipient<Deliver<SessionEvent>>),
     /// An actor of the broker that stores messages itself.
     Actor(Recipient<BatchAppended>),
+    /// A task that waits for it.
+    Waiter(mpsc::UnboundedSender<Box<SendBatch>>),
 }
 
 /// One send request: one message, or the messages of one client batch.
@@ -111,6 +116,8 @@ pub enum SendResult {
     Open,
     /// Stored; the offset of its first message in its queue.
     Stored(u64),
+    /// All of it is stored already; the offset of its first message in its queue.
+    Duplicate(u64),
     /// The queue was deleted before the message reached the log.
     QueueGone,
     /// The message is larger than the log takes.
@@ -128,6 +135,7 @@ impl SendBatch {
         self.bytes = 0;
         self.done = 0;
         self.wait_flush = false;
+        self.windows.clear();
         self.flush_timed_out = false;
         self.permit = None;
     }
@@ -147,6 +155,10 @@ impl SendBatch {
                 session.do_send(Deliver(SessionEvent::Appended(self)));
             }
             Some(ReplyTo::Actor(actor)) => actor.do_send(BatchAppended(self)),
+            Some(ReplyTo::Waiter(task)) => {
+                // A task that has ended wants to know nothing more.
+                let _ = task.send(self);
+            }
             None => {}
         }
     }

@@ -115,6 +115,8 @@ pub struct Timer {
     is_step_queued: bool,
     /// After a refusal, until it is tried again.
     is_blocked: bool,
+    /// Whether the last delivery was refused.
+    is_refused: bool,
     is_flush_failing: bool,
     /// How late the messages of this minute were.
     minute: Histogram,
@@ -159,6 +161,7 @@ impl Timer {
             alarm: None,
             is_step_queued: false,
             is_blocked: false,
+            is_refused: false,
             is_flush_failing: false,
             minute: Histogram::default(),
             rated: (now_ms, 0, 0),
@@ -259,7 +262,9 @@ impl Timer {
                     counts.add(topic_of(batch, send), -1, now_ms);
                 }
                 // A topic that was deleted meanwhile takes its messages with it.
-                SendResult::QueueGone => counts.add(topic_of(batch, send), -1, now_ms),
+                SendResult::QueueGone | SendResult::Duplicate(_) => {
+                    counts.add(topic_of(batch, send), -1, now_ms)
+                }
                 SendResult::TooLarge(why) => {
                     error!(self.parts.log_to, "timed message is dropped, the log cannot take it";
                         "reason" => why, "offset" => item.offset);
@@ -299,11 +304,11 @@ impl Timer {
         }
     }
 
-    /// Takes in what has come back; whether all of it is done.
-    fn settle_returned(&mut self) -> bool {
-        let mut all = true;
+    /// Takes in what has come back, if anything has; whether all of it is done.
+    fn settle_returned(&mut self) -> Option<bool> {
+        let mut all = None;
         for mut batch in self.parts.returned.take() {
-            all &= self.settle(&batch);
+            all = Some(self.settle(&batch) & all.unwrap_or(true));
             batch.clear();
             self.spare.push(batch);
         }
@@ -378,8 +383,17 @@ impl Receive<QueueAdvanced> for Timer {
 
 impl Receive<BatchesBack> for Timer {
     fn receive(&mut self, _: BatchesBack, ctx: &mut Ctx<Self>) -> Reply<()> {
-        if !self.settle_returned() {
-            warn!(self.parts.log_to, "timed messages were refused, trying again");
+        let Some(all) = self.settle_returned() else { return Reply::Now(()) };
+        // Told once, however long it takes.
+        if !all && !std::mem::replace(&mut self.is_refused, true) {
+            warn!(
+                self.parts.log_to,
+                "timed messages were refused, trying again until they are not"
+            );
+        } else if all && std::mem::replace(&mut self.is_refused, false) {
+            info!(self.parts.log_to, "timed messages are stored again");
+        }
+        if !all {
             self.block(ctx);
         }
         self.step_again(ctx);
