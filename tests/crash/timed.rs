@@ -8,9 +8,12 @@ use gantry_codec::{
     Command, properties as names, request_code, requests::send::RecallMessageHeader,
 };
 
-use crate::harness::{
-    daemon::{Daemon, Home},
-    traffic::{PATIENCE, create_topic, eventually},
+use crate::{
+    SMALL_FILES,
+    harness::{
+        daemon::{Daemon, Home},
+        traffic::{PATIENCE, create_topic, eventually},
+    },
 };
 
 const RECALLS: &str = "recallMessageEnable=true";
@@ -68,7 +71,7 @@ async fn timed_messages_survive_kills_in_their_midst() {
     let home = Home::new();
     let (mut sent, mut offset) = (Sent::new(), 0);
     for life in 0..3 {
-        let daemon = Daemon::start(&home, &[]);
+        let daemon = Daemon::start(&home, &[SMALL_FILES]);
         let client = daemon.client();
         if life == 0 {
             create_topic(&client, &daemon.broker, TOPIC, 1).await;
@@ -78,7 +81,7 @@ async fn timed_messages_survive_kills_in_their_midst() {
         receive(&client, &mut offset, &mut sent, here).await;
         daemon.kill();
     }
-    let daemon = Daemon::start(&home, &[]);
+    let daemon = Daemon::start(&home, &[SMALL_FILES]);
     let all = |sent: &Sent| sent.values().all(|(_, times)| *times > 0);
     receive(&daemon.client(), &mut offset, &mut sent, all).await;
 }
@@ -88,7 +91,7 @@ async fn timed_messages_come_once_over_orderly_restarts() {
     let home = Home::new();
     let (mut sent, mut offset) = (Sent::new(), 0);
     for life in 0..2 {
-        let daemon = Daemon::start(&home, &[]);
+        let daemon = Daemon::start(&home, &[SMALL_FILES]);
         let client = daemon.client();
         if life == 0 {
             create_topic(&client, &daemon.broker, TOPIC, 1).await;
@@ -102,7 +105,7 @@ async fn timed_messages_come_once_over_orderly_restarts() {
         .await;
         assert!(daemon.terminate().success());
     }
-    let daemon = Daemon::start(&home, &[]);
+    let daemon = Daemon::start(&home, &[SMALL_FILES]);
     let all = |sent: &Sent| sent.values().all(|(_, times)| *times > 0);
     receive(&daemon.client(), &mut offset, &mut sent, all).await;
     assert!(sent.values().all(|(_, times)| *times == 1), "{sent:?}");
@@ -111,7 +114,7 @@ async fn timed_messages_come_once_over_orderly_restarts() {
 #[tokio::test]
 async fn a_recall_survives_a_kill() {
     let home = Home::new();
-    let daemon = Daemon::start(&home, &[RECALLS]);
+    let daemon = Daemon::start(&home, &[SMALL_FILES, RECALLS]);
     let client = daemon.client();
     create_topic(&client, &daemon.broker, TOPIC, 1).await;
     let due_ms = WallClock::System.now_ms() + 3_000;
@@ -126,7 +129,7 @@ async fn a_recall_survives_a_kill() {
     send(&client, "kept", due_ms).await;
     daemon.kill();
 
-    let daemon = Daemon::start(&home, &[RECALLS]);
+    let daemon = Daemon::start(&home, &[SMALL_FILES, RECALLS]);
     let client = daemon.client();
     let mut sent = Sent::from([("kept".to_owned(), (due_ms, 0)), ("later".to_owned(), (0, 0))]);
     let mut offset = 0;

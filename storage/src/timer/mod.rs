@@ -1,11 +1,11 @@
 //! Timers on disk: messages that wait for a time, in the Java broker's files (store.md 2.7 and 4.2).
 //!
-//! A timed message lies in the topic `rmq_sys_wheel_timer`. The *timer log* ([`log`]) has a unit for
-//! each ([`unit`]), chained backwards by slot; the *wheel* ([`wheel`]) says for each slot of time where
+//! A timed message lies in the topic `rmq_sys_wheel_timer`. The *timer log* (`log`) has a unit for
+//! each ([`mod@unit`]), chained backwards by slot; the *wheel* (`wheel`) says for each slot of time where
 //! its chain ends. [`TimerStore`] is both, with the checkpoint that says how far they are. It belongs to
 //! one owner; what waits for the disk is handed out as a [`FlushJob`].
 //!
-//! All of it is derived: the messages are in the log, and recovery ([`recovery`]) drops whatever cannot
+//! All of it is derived: the messages are in the log, and recovery (`recovery`) drops whatever cannot
 //! be relied on and says from which message of the topic on units have to be made again ([`CatchUp`]).
 //!
 //! Invariants: a unit is never changed; a slot in the wheel's file names units that are on the disk;
