@@ -20,6 +20,7 @@ use crate::{
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
     session::{PullRequest, PushFailure, SessionConfig, StoredReply},
+    timer::TimerRefusal,
     topic::{LightRefusal, TopicError, TopicView, names::InvalidTopic},
     transaction::EndRefusal,
 };
@@ -58,8 +59,8 @@ pub enum SendRefusal {
     Transactions,
     /// A half message may not be timed.
     TimedTransaction,
-    /// Timed messages are not served.
-    Timers,
+    /// The message cannot be timed as it asks.
+    Timer(TimerRefusal),
     /// A batch may not be like that.
     BatchKind(String),
     /// A message for this topic that says that it is a batch in itself.
@@ -262,10 +263,12 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
         SendRefusal::TimedTransaction => {
             (rs::MESSAGE_ILLEGAL, "transactional messages do not support timed delivery".to_owned())
         }
-        SendRefusal::Timers => (
-            rs::SYSTEM_ERROR,
-            "accurate timer message is not enabled, timerWheelEnable is false".to_owned(),
-        ),
+        SendRefusal::Timer(why) => match why {
+            TimerRefusal::Illegal { .. } => (rs::MESSAGE_ILLEGAL, why.to_string()),
+            TimerRefusal::Off | TimerRefusal::Congested { .. } => {
+                (rs::SYSTEM_ERROR, why.to_string())
+            }
+        },
         SendRefusal::BatchKind(why) => (rs::MESSAGE_ILLEGAL, format!("batch request {why}")),
         SendRefusal::InnerBatch(topic) => (
             rs::MESSAGE_ILLEGAL,
@@ -339,6 +342,7 @@ pub fn refused_append(
         queue_id: send.asked_queue as i32,
         queue_offset: 0,
         transaction_id: None,
+        recall_handle: None,
         region: &config.region,
         trace_on: config.trace_on,
     };

@@ -23,6 +23,8 @@ pub const NUMBER_DIGITS: usize = 20;
 /// The group as which messages are sent.
 pub const PRODUCER_GROUP: &str = "gantry_bench_producer";
 const BORN_MARK_MS: i64 = 1_234_567_890_123;
+/// As wide as a time in ms.
+const DELIVER_MARK: &str = "[deliver at:]";
 const NUMBER_MARK: &str = "[number of message]_";
 
 /// The fixed digits of a unique key: address, process, class loader.
@@ -49,7 +51,7 @@ impl Shape<'_> {
     /// # Errors
     /// A topic or body that contains a mark.
     pub fn template(&self) -> Result<FrameTemplate, TemplateError> {
-        self.template_with(&[])
+        self.template_with(&[], "")
     }
 
     /// A template for one message with a body from [`numbered_body`], whose place is the last.
@@ -57,7 +59,7 @@ impl Shape<'_> {
     /// # Errors
     /// As [`Shape::template`].
     pub fn numbered_template(&self) -> Result<FrameTemplate, TemplateError> {
-        self.template_with(&[NUMBER_MARK])
+        self.template_with(&[NUMBER_MARK], "")
     }
 
     /// A template for one half message.
@@ -74,21 +76,36 @@ impl Shape<'_> {
         FrameTemplate::new(request, &[&born, &key])
     }
 
-    fn template_with(&self, more_marks: &[&str]) -> Result<FrameTemplate, TemplateError> {
+    /// As [`Shape::numbered_template`], with the place of the time of delivery before that of the number.
+    ///
+    /// # Errors
+    /// As [`Shape::template`].
+    pub fn timed_template(&self) -> Result<FrameTemplate, TemplateError> {
+        let mut more = String::new();
+        properties::append(&mut more, properties::TIMER_DELIVER_MS, DELIVER_MARK);
+        self.template_with(&[DELIVER_MARK, NUMBER_MARK], &more)
+    }
+
+    fn template_with(
+        &self,
+        more_marks: &[&str],
+        more_properties: &str,
+    ) -> Result<FrameTemplate, TemplateError> {
         let keys: Vec<String> = (0..self.batch).map(key_mark).collect();
         let born = BORN_MARK_MS.to_string();
         let mut marks = vec![born.as_str()];
         marks.extend(keys.iter().map(String::as_str));
         marks.extend(more_marks);
-        FrameTemplate::new(self.request(&keys), &marks)
+        FrameTemplate::new(self.request(&keys, more_properties), &marks)
     }
 
-    fn request(&self, keys: &[String]) -> Command {
+    fn request(&self, keys: &[String], more_properties: &str) -> Command {
         let batched = keys.len() > 1;
         let (code, properties, body) = if batched {
             (request_code::SEND_BATCH_MESSAGE, String::new(), batch_body(self.body, keys))
         } else {
-            let properties = keys.first().map(|key| wire_properties(key)).unwrap_or_default();
+            let mut properties = keys.first().map(|key| wire_properties(key)).unwrap_or_default();
+            properties.push_str(more_properties);
             (request_code::SEND_MESSAGE_V2, properties, Bytes::copy_from_slice(self.body))
         };
         self.send_request(code, &properties, body)

@@ -23,10 +23,12 @@ mod pop;
 mod properties;
 mod pull;
 mod query;
+mod recall;
 mod reply;
 mod send;
 mod send_back;
 mod shared;
+mod timers;
 mod topics;
 mod transaction;
 
@@ -178,6 +180,10 @@ impl Service for Session {
             rq::DELETE_EXPIRED_COMMITLOG
             | rq::CLEAN_EXPIRED_CONSUMEQUEUE
             | rq::CLEAN_UNUSED_TOPIC => cleaning::request(&self.shared, cmd),
+            rq::RECALL_MESSAGE => self.recall(cmd, conn),
+            rq::GET_TIMER_CHECK_POINT | rq::GET_TIMER_METRICS => {
+                Outcome::Reply(timers::answer(&self.shared, &cmd))
+            }
             code if pop::handles(code) => self.pop_request(cmd, conn),
             rq::DELETE_SUBSCRIPTIONGROUP => self.delete_group(cmd, conn),
             code if topics::handles(code) => topics::request(&self.shared, cmd),

@@ -15,6 +15,7 @@ use crate::{
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     pop::Pops,
+    timer::{TimerFigures, TimerRules},
     topic::{Facts, LightTopics, TopicTable, TopicView, Topics},
     transaction::Transactions,
 };
@@ -50,6 +51,8 @@ pub struct SessionConfig {
     pub skip_damaged: bool,
     /// Whether half messages are refused.
     pub reject_transactions: bool,
+    /// What timed messages may ask for.
+    pub timers: TimerRules,
 }
 
 /// See the module's text.
@@ -72,6 +75,8 @@ pub struct Shared {
     pub pops: Pops,
     /// Ends transactions.
     pub transactions: Addr<Shell<Transactions>>,
+    /// How the timers are doing.
+    pub timers: Arc<TimerFigures>,
     /// The log, to read.
     pub log: CommitLog,
     /// How queries by key are answered.

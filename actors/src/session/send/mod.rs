@@ -119,9 +119,6 @@ impl Session {
         if scan.half && scan.timed && scan.delay_level == 0 {
             return Err(SendRefusal::TimedTransaction.into());
         }
-        if scan.timed && scan.delay_level == 0 {
-            return Err(SendRefusal::Timers.into());
-        }
         let retry = header.topic.starts_with(RETRY_PREFIX);
         let mut view = view;
         let mut queue_id = header.queue_id;
@@ -139,7 +136,7 @@ impl Session {
             let last = view.config.write_queue_nums.max(1) as u32 - 1;
             queue_id = priority.min(last) as i32;
         }
-        let placement = self.place(&view, queue_id, &scan)?;
+        let placement = self.place(&view, queue_id, &scan, header.properties)?;
         if scan.ends {
             check_end(header.properties, &view)?;
         }

@@ -1,7 +1,7 @@
 //! Where a send is stored: in the queue that it names, or first in a topic of the broker's, where it
 //! waits until something brings it to its real queue.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use gantry_codec::{IdText, properties as names, record::sys_flag};
 
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error_to_wire::SendRefusal,
+    timer::Timing,
     topic::{
         QueueSlot, TopicView,
         names::{HALF_TOPIC, SCHEDULE_TOPIC},
@@ -25,6 +26,8 @@ pub(super) struct Placement {
     pub real: Option<Arc<QueueSlot>>,
     /// Whether it is a half message.
     pub half: bool,
+    /// When it is due, if it is timed.
+    pub timing: Option<Timing>,
 }
 
 impl Placement {
@@ -52,13 +55,17 @@ impl Placement {
         fresh_key: impl FnOnce() -> IdText,
     ) -> Option<String> {
         let real = self.real.as_ref()?;
-        let mut queue = itoa::Buffer::new();
+        let (mut queue, mut out) = (itoa::Buffer::new(), itoa::Buffer::new());
         let way =
             [(names::REAL_TOPIC, &*real.topic), (names::REAL_QID, queue.format(real.queue_id))];
-        if !self.half {
-            return Some(with_properties(given, &way));
-        }
         let [topic, queue] = way;
+        if let Some(timing) = self.timing {
+            let out = (names::TIMER_OUT_MS, out.format(timing.out_ms));
+            return Some(with_properties(given, &[out, topic, queue]));
+        }
+        if !self.half {
+            return Some(with_properties(&without_times(given), &way));
+        }
         let known = scan.unique_key.clone().and_then(|range| given.get(range));
         Some(match known {
             Some(key) => with_properties(given, &[(names::TRANSACTION_ID, key), topic, queue]),
@@ -72,6 +79,20 @@ impl Placement {
     }
 }
 
+/// The properties of a message with a delay level, which counts for more than the times that it asks for.
+fn without_times(given: &str) -> Cow<'_, str> {
+    const TIMES: [&str; 3] =
+        [names::TIMER_DELIVER_MS, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS];
+    if !names::iter(given).any(|(name, _)| TIMES.contains(&name)) {
+        return given.into();
+    }
+    let mut text = String::with_capacity(given.len());
+    for (name, value) in names::iter(given).filter(|(name, _)| !TIMES.contains(name)) {
+        names::append(&mut text, name, value);
+    }
+    text.into()
+}
+
 impl Session {
     /// Where a message for `queue_id` of `view` is stored; below 0 means any queue.
     pub(super) fn place(
@@ -79,14 +100,22 @@ impl Session {
         view: &TopicView,
         queue_id: i32,
         scan: &Scan,
+        properties: &str,
     ) -> Result<Placement, SendRefusal> {
         let slot = self.choose_queue(view, queue_id)?;
+        let placed = |slot, real, timing| Placement { slot, real, half: false, timing };
         if scan.half {
-            return Ok(Placement { slot: self.half_queue()?, real: Some(slot), half: true });
+            let half = Placement { half: true, ..placed(self.half_queue()?, Some(slot), None) };
+            return Ok(half);
         }
-        Ok(match scan.delay_level {
-            0 => Placement { slot, real: None, half: false },
-            level => Placement { slot: self.schedule_queue(level)?, real: Some(slot), half: false },
+        let timing = match scan.delay_level {
+            0 if scan.timed => self.timing(properties)?,
+            0 => None,
+            level => return Ok(placed(self.schedule_queue(level)?, Some(slot), None)),
+        };
+        Ok(match timing {
+            Some(_) => placed(self.timer_queue()?, Some(slot), timing),
+            None => placed(slot, None, None),
         })
     }
 
