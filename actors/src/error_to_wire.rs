@@ -19,6 +19,7 @@ use crate::{
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
     session::{PullRequest, SessionConfig},
+    settings::SettingsError,
     topic::{TopicError, TopicView, names::InvalidTopic},
 };
 
@@ -158,6 +159,25 @@ pub fn no_topic(cmd: &Command, topic: &str) -> Command {
 /// Files that an operator wanted removed, and that could not be.
 pub fn not_cleaned(cmd: &Command, reason: &str) -> Command {
     refuse(cmd, rs::SYSTEM_ERROR, reason)
+}
+
+/// A body that is not the JSON that it has to be.
+pub fn bad_body(cmd: &Command, error: &impl Display) -> Command {
+    refuse(cmd, rs::INVALID_PARAMETER, format!("the body cannot be read: {error}"))
+}
+
+/// A body that has to be the text of a properties file, and is not.
+pub fn bad_properties(cmd: &Command, reason: &str) -> Command {
+    refuse(cmd, rs::INVALID_PARAMETER, format!("the properties cannot be read: {reason}"))
+}
+
+/// A change of the configuration that was refused.
+pub fn settings(cmd: &Command, error: &SettingsError) -> Command {
+    let code = match error {
+        SettingsError::Refused(_) => rs::INVALID_PARAMETER,
+        SettingsError::File { .. } => rs::SYSTEM_ERROR,
+    };
+    refuse(cmd, code, error)
 }
 
 /// A consumer group that does not exist and may not be made.

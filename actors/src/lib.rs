@@ -14,7 +14,7 @@
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`schedule`] (delayed
 //! messages),
-//! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
+//! [`settings`] (the configuration while it runs), [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
 //! Boundaries: changes go through a mailbox, reads through a published view, one hop carries a burst.
@@ -32,5 +32,6 @@ pub mod registrar;
 pub mod registry;
 pub mod schedule;
 pub mod session;
+pub mod settings;
 pub mod topic;
 pub mod traffic;

@@ -19,6 +19,7 @@ use crate::{
     },
     schedule::{Schedule, ScheduleParts},
     session::{About, ColdReader, ColdReaders},
+    settings::{Settings, SettingsParts},
     topic::{Facts, TopicTable, Topics, facts::RetryTopicMaker},
     traffic::{Meter, Traffic},
 };
@@ -37,11 +38,11 @@ impl Start<'_> {
                 broker_name: identity.broker_name.as_str().into(),
                 broker_addr: advertised.to_string().into(),
                 server_side_reset: true,
-                sql92: self.config.pull.enable_property_filter,
+                sql92: self.live.sql92.clone(),
             },
             groups: GroupsConfig {
-                auto_create: groups.auto_create_subscription_group,
-                notify: groups.notify_consumer_ids_changed_enable,
+                auto_create: self.live.creates_groups.clone(),
+                notify: self.live.notifies_members.clone(),
                 client_expiry: groups.channel_expired_timeout,
                 disconnected_lock: groups.disconnected_lock,
                 place: dispatch_place(),
@@ -128,13 +129,31 @@ impl Start<'_> {
         });
         self.started("meter", self.tree.start(spec).await)?;
         Ok(About {
-            effective: self.config.effective.clone(),
+            in_effect: self.live.clone(),
             started_ms: self.seams.clock.now_ms(),
             traffic,
             dispatched: dispatched.clone(),
             disk: self.seams.disk.clone(),
             clock: self.seams.clock.clone(),
         })
+    }
+
+    pub(super) async fn start_settings(
+        &self,
+        topics: &Addr<Shell<Topics>>,
+    ) -> Result<Addr<Shell<Settings>>, BrokerStartError> {
+        let parts = SettingsParts {
+            in_effect: self.live.clone(),
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+            log: self.child_log("settings"),
+        };
+        let topics = topics.clone();
+        let spec = ChildSpec::new("settings", Policy::RestartFromDisk, move |_| {
+            Ok(Settings::new(parts.clone(), topics.clone()))
+        });
+        let spec = spec.place(Place::named("metadata"));
+        self.started("settings", self.tree.start(spec).await)
     }
 
     /// More than one, so that one slow read does not hold up all others.

@@ -28,7 +28,10 @@ use super::{
     start::{GroupSettings, Surroundings, start},
     testing::{Seen, watched_connection},
 };
-use crate::net::{ConnectionHandle, Outcome};
+use crate::{
+    net::{ConnectionHandle, Outcome},
+    settings::Live,
+};
 
 /// See the module's text.
 pub struct Bench {
@@ -140,11 +143,11 @@ pub fn settings() -> GroupSettings {
             broker_name: "broker-a".into(),
             broker_addr: "10.0.0.2:10911".into(),
             server_side_reset: true,
-            sql92: false,
+            sql92: Live::new(false),
         },
         groups: GroupsConfig {
-            auto_create: true,
-            notify: true,
+            auto_create: Live::new(true),
+            notify: Live::new(true),
             client_expiry: Duration::from_secs(120),
             disconnected_lock: super::locks::CLIENT_LEASE,
             place: Place::Here,

@@ -9,24 +9,35 @@ use std::{fmt::Write, sync::Arc};
 
 use gantry_codec::{
     Command,
-    body::{self, DataVersion, KvTable},
+    body::{self, KvTable},
     request_code as rq, response_code as rs,
 };
-use gantry_conf::Effective;
+use gantry_conf::{Effective, properties::escaped};
 use gantry_storage::{Clock, Disk};
 
 use super::Shared;
-use crate::{log::dispatcher::DispatchSignal, net::Outcome, traffic::Traffic};
+use crate::{log::dispatcher::DispatchSignal, net::Outcome, settings::InEffect, traffic::Traffic};
 
 /// Pools of the Java broker, whose lengths and waiting times tools show.
 const POOLS: [&str; 6] = ["send", "pull", "query", "endTransaction", "ack", "litePull"];
-/// The version that tools show; it goes with the number in every frame.
-const VERSION: &str = concat!("gantry ", env!("CARGO_PKG_VERSION"));
+/// The version whose number is in every frame; tools take it apart.
+const VERSION: &str = "V5_3_3";
+/// What this is really.
+const OWN_VERSION: &str = concat!("gantry ", env!("CARGO_PKG_VERSION"));
+/// What this broker is, in keys that mean nothing here and that tools look for.
+const ROLE: [(&str, &str); 6] = [
+    ("brokerRole", "ASYNC_MASTER"),
+    ("filterServerNums", "0"),
+    ("msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC"),
+    ("rocketmqHome", ""),
+    ("slaveReadEnable", "false"),
+    ("storeType", "default"),
+];
 
 /// What is known of the broker as a whole.
 pub struct About {
     /// Its configuration in effect.
-    pub effective: Effective,
+    pub in_effect: Arc<InEffect>,
     /// When it started, ms.
     pub started_ms: i64,
     /// Messages that come and go.
@@ -53,19 +64,20 @@ pub(super) fn answer(shared: &Arc<Shared>, cmd: Command) -> Outcome {
 }
 
 fn config(about: &About, cmd: &Command) -> Command {
-    let version = DataVersion { timestamp: about.started_ms, ..DataVersion::default() };
+    let (effective, version) = about.in_effect.shown();
     let version = String::from_utf8_lossy(&body::to_json(&version)).into_owned();
     Command::response(rs::SUCCESS, cmd)
         .with_ext("version", version.as_str())
-        .with_body(properties(&about.effective))
+        .with_body(properties(&effective))
 }
 
 /// The text of a properties file.
 fn properties(effective: &Effective) -> String {
-    effective.0.iter().fold(String::new(), |mut text, setting| {
-        let value = setting.value().replace('\\', "\\\\").replace('\n', "\\n");
+    let set = effective.0.iter().map(|setting| (setting.key.as_str(), setting.value()));
+    let role = ROLE.iter().map(|(key, value)| (*key, (*value).to_owned()));
+    set.chain(role).fold(String::new(), |mut text, (key, value)| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}={value}", setting.key);
+        let _ = writeln!(text, "{key}={}", escaped(&value));
         text
     })
 }
@@ -78,6 +90,7 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     table.put("runtime", uptime(now - about.started_ms));
     table.put("brokerVersion", gantry_codec::BROKER_VERSION);
     table.put("brokerVersionDesc", VERSION);
+    table.put("gantryVersion", OWN_VERSION);
     table.put("brokerActive", shared.log_state.refusal().is_none());
     table.put("startAcceptSendRequestTimeStamp", about.started_ms);
     traffic(&about.traffic, now, &mut table);

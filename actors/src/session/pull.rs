@@ -129,7 +129,7 @@ impl Session {
         cmd: &Command,
         header: &PullHeader<'_>,
     ) -> Result<PullRequest, Detour> {
-        if self.shared.config.permission & PERM_READ == 0 {
+        if self.shared.limits.load().permission & PERM_READ == 0 {
             return Err(PullRefusal::Broker.into());
         }
         let Some(group) = self.shared.control.group(header.consumer_group) else {
@@ -232,7 +232,7 @@ impl Session {
                 Read::Unopened
             };
         };
-        let limits = &self.shared.config.limits;
+        let limits = &self.shared.limits.load().pull;
         if is_cold(&view, &self.shared.log, QueueOffset(request.offset), limits) {
             return Read::Cold;
         }
@@ -243,7 +243,7 @@ impl Session {
     fn read_cold(&mut self, request: Box<PullRequest>) {
         let (Some(back), Some(view)) = (&self.reply_to, request.slot.view()) else { return };
         self.held_pulls += 1;
-        let (log, limits) = (self.shared.log.clone(), self.shared.config.limits);
+        let (log, limits) = (self.shared.log.clone(), self.shared.limits.load().pull);
         let pull = ColdPull::new(request, back.clone());
         self.shared.cold.pull(pull, move |request| read_queue(&view, &log, &limits, request));
     }
@@ -265,8 +265,8 @@ impl Session {
     /// Leaves the pull with the queue's actor until there is something for it.
     fn park(&mut self, request: PullRequest, suspend_ms: i64) {
         let Some(reply_to) = &self.reply_to else { return };
-        let config = &self.shared.config;
-        let hold = if config.long_polling { suspend_ms } else { config.short_polling_ms };
+        let limits = self.shared.limits.load();
+        let hold = if limits.long_polling { suspend_ms } else { limits.short_polling_ms };
         let hold = Duration::from_millis(hold.max(0) as u64).min(HOLD_MAX);
         self.held_pulls += 1;
         let slot = request.slot.clone();
@@ -294,7 +294,7 @@ impl Session {
             let slot = &request.slot;
             error!(self.shared.log_to, "message is damaged"; "topic" => &*slot.topic,
                 "queue" => slot.queue_id, "offset" => request.offset, "damage" => %damage);
-            if !self.shared.config.skip_damaged {
+            if !self.shared.limits.load().skip_damaged {
                 return fail_pull(request, &error_to_wire::damaged(request, damage), out);
             }
         }

@@ -59,6 +59,7 @@ use super::{
 use crate::{
     error_to_wire,
     net::{ConnectionHandle, Outcome},
+    settings::Live,
 };
 
 /// Clients older than this (3.0.7) cannot be asked for their offsets nor sent others.
@@ -75,7 +76,7 @@ pub struct ControlConfig {
     /// (`useServerSideResetOffset`), instead of sent to the clients.
     pub server_side_reset: bool,
     /// Whether consumers may filter by SQL92 (`enablePropertyFilter`).
-    pub sql92: bool,
+    pub sql92: Live<bool>,
 }
 
 /// What all sessions share; see the module's text. Clones are the same.
@@ -165,7 +166,7 @@ impl Control {
 
     /// Whether consumers may filter by SQL92.
     pub fn serves_sql92(&self) -> bool {
-        self.0.config.sql92
+        self.0.config.sql92.get()
     }
 
     /// The SQL92 filters of groups, for those who read messages for them.

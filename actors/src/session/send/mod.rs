@@ -184,7 +184,7 @@ impl Session {
     }
 
     fn check_body(&self, len: usize) -> Result<(), SendRefusal> {
-        let max = self.shared.config.message_bytes_max;
+        let max = self.shared.limits.load().message_bytes_max;
         if len > max { Err(SendRefusal::BodyTooLarge { len, max }) } else { Ok(()) }
     }
 

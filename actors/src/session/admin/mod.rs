@@ -1,0 +1,37 @@
+//! What operators ask and order beyond topics, groups and queues: one function per request code.
+//!
+//! | file | codes |
+//! |---|---|
+//! | `settings` | 25 UPDATE_BROKER_CONFIG |
+//! | `system` | 305 GET_SYSTEM_TOPIC_LIST_FROM_BROKER |
+//! | `replication` | 907 GET_BROKER_HA_STATUS |
+//!
+//! Answers come from published views where they can, changes from the actor that owns what is changed.
+
+mod replication;
+mod settings;
+mod system;
+
+use std::sync::Arc;
+
+use gantry_codec::{Command, request_code as rq};
+
+use super::Shared;
+use crate::net::Outcome;
+
+/// Whether this code is answered here.
+pub(super) fn handles(code: i32) -> bool {
+    matches!(
+        code,
+        rq::UPDATE_BROKER_CONFIG | rq::GET_SYSTEM_TOPIC_LIST_FROM_BROKER | rq::GET_BROKER_HA_STATUS
+    )
+}
+
+/// Answers it.
+pub(super) fn request(shared: &Arc<Shared>, cmd: Command) -> Outcome {
+    match cmd.code {
+        rq::UPDATE_BROKER_CONFIG => settings::update(shared, cmd),
+        rq::GET_BROKER_HA_STATUS => Outcome::Reply(replication::status(shared, &cmd)),
+        _ => Outcome::Reply(system::topics(shared, &cmd)),
+    }
+}
