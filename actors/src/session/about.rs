@@ -16,7 +16,12 @@ use gantry_conf::{Effective, properties::escaped};
 use gantry_storage::{Clock, Disk};
 
 use super::Shared;
-use crate::{log::dispatcher::DispatchSignal, net::Outcome, settings::InEffect, traffic::Traffic};
+use crate::{
+    log::dispatcher::DispatchSignal,
+    net::Outcome,
+    settings::InEffect,
+    traffic::{PUT_TIMES, Traffic},
+};
 
 /// Pools of the Java broker, whose lengths and waiting times tools show.
 const POOLS: [&str; 6] = ["send", "pull", "query", "endTransaction", "ack", "litePull"];
@@ -99,7 +104,10 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     table.put("commitLogMaxOffset", max.0);
     table.put("earliestMessageTimeStamp", log.store_timestamp(min).unwrap_or(-1));
     table.put("dispatchBehindBytes", max.0.saturating_sub(about.dispatched.position().0));
-    table.put("remainHowManyDataToFlush", max.0.saturating_sub(log.flushed_offset().0));
+    let unflushed = max.0.saturating_sub(log.flushed_offset().0);
+    table.put("remainHowManyDataToFlush", readable(unflushed));
+    let began = shared.limits.load().pull.started_at.0;
+    sizes(&about.traffic, max.0.saturating_sub(began), &mut table);
     disk(shared, &mut table);
     pools(&mut table);
     table.0
@@ -123,6 +131,35 @@ fn traffic(traffic: &Traffic, now: i64, table: &mut Table) {
     table.put("putMessageTimesTotal", all.stored);
 }
 
+/// What has been written since the start, and how long that took.
+fn sizes(traffic: &Traffic, bytes: u64, table: &mut Table) {
+    let times = traffic.now().stored;
+    table.put("putMessageSizeTotal", bytes);
+    table.put("putMessageAverageSize", bytes as f64 / times.max(1) as f64);
+    let (put_max, read_max) = traffic.longest_ms();
+    table.put("putMessageEntireTimeMax", put_max);
+    table.put("getMessageEntireTimeMax", read_max);
+    let sorted = PUT_TIMES.iter().zip(traffic.put_times());
+    let sorted: Vec<String> = sorted.map(|((_, name), n)| format!("[{name}]:{n}")).collect();
+    table.put("putMessageDistributeTime", sorted.join(" "));
+}
+
+/// A number of bytes as tools show it.
+fn readable(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = UNITS.iter();
+    let mut name = unit.next();
+    while size >= 1024.0 {
+        let Some(next) = unit.next() else { break };
+        (size, name) = (size / 1024.0, Some(next));
+    }
+    format!("{size:.1} {}", name.copied().unwrap_or_default())
+}
+
 fn disk(shared: &Shared, table: &mut Table) {
     let Some(dir) = shared.log.config().all_dirs().next() else { return };
     let Ok(space) = shared.about.disk.space(dir) else { return };
@@ -143,6 +180,10 @@ fn pools(table: &mut Table) {
         }
         table.put(format!("{pool}ThreadPoolQueueCapacity"), i32::MAX);
     }
+    // There is no pool of buffers beside the page cache that could run out.
+    table.put("remainTransientStoreBufferNumbs", i32::MAX);
+    table.put("EndTransactionThreadPoolQueueCapacity", i32::MAX);
+    table.put("dispatchMaxBuffer", 0);
     for name in ["EndTransactionQueueSize", "pageCacheLockTimeMills", "timerReadBehind"] {
         table.put(name, 0);
     }
@@ -193,6 +234,29 @@ mod tests {
         assert_eq!(get("getTransferredTps"), Some("0.500 0.500 0.500"));
         assert_eq!(get("msgPutTotalTodayNow"), Some("20"));
         assert_eq!(get("msgGetTotalTodayNow"), Some("5"));
+    }
+
+    #[test]
+    fn sizes_are_since_the_start() {
+        let counted = Traffic::default();
+        counted.stored(4);
+        counted.put_took(std::time::Duration::from_millis(3), 4);
+        let mut table = Table(Vec::new());
+        sizes(&counted, 1000, &mut table);
+        let get = |key: &str| table.0.iter().find(|(name, _)| name == key).map(|(_, v)| v.as_str());
+        assert_eq!(get("putMessageAverageSize"), Some("250"));
+        assert_eq!(get("putMessageEntireTimeMax"), Some("3"));
+        let sorted = get("putMessageDistributeTime").unwrap();
+        assert!(sorted.starts_with("[<=0ms]:0 [0~10ms]:4 [10~50ms]:0 "), "{sorted}");
+    }
+
+    #[test]
+    fn bytes_are_readable() {
+        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")]
+        {
+            assert_eq!(readable(bytes), text);
+        }
+        assert_eq!(readable(u64::MAX), "16384.0 PiB");
     }
 
     #[test]

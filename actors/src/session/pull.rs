@@ -245,7 +245,13 @@ impl Session {
         self.held_pulls += 1;
         let (log, limits) = (self.shared.log.clone(), self.shared.limits.load().pull);
         let pull = ColdPull::new(request, back.clone());
-        self.shared.cold.pull(pull, move |request| read_queue(&view, &log, &limits, request));
+        let shared = self.shared.clone();
+        self.shared.cold.pull(pull, move |request| {
+            let begun = Instant::now();
+            let found = read_queue(&view, &log, &limits, request);
+            shared.about.traffic.read_took(begun.elapsed());
+            found
+        });
     }
 
     /// Answers a pull that another thread has read.
