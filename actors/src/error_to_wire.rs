@@ -161,6 +161,20 @@ pub fn not_cleaned(cmd: &Command, reason: &str) -> Command {
     refuse(cmd, rs::SYSTEM_ERROR, reason)
 }
 
+/// An order for a static topic, whose queues are numbered over several brokers.
+pub fn no_static_topics(cmd: &Command) -> Command {
+    let topic = cmd.ext.get("topic").unwrap_or_default();
+    let remark = format!(
+        "static topics are not served: topic[{topic}] can be made as a plain one (updateTopic)"
+    );
+    refuse(cmd, rs::REQUEST_CODE_NOT_SUPPORTED, remark)
+}
+
+/// A statistic that there is not.
+pub fn no_statistic(cmd: &Command, name: &str, key: &str) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("The stats <{name}> <{key}> not exist"))
+}
+
 /// A body that is not the JSON that it has to be.
 pub fn bad_body(cmd: &Command, error: &impl Display) -> Command {
     refuse(cmd, rs::INVALID_PARAMETER, format!("the body cannot be read: {error}"))

@@ -14,7 +14,7 @@
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`schedule`] (delayed
 //! messages),
-//! [`settings`] (the configuration while it runs), [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
+//! [`settings`] (the configuration while it runs), [`statistics`] (what came and went), [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
 //! Boundaries: changes go through a mailbox, reads through a published view, one hop carries a burst.
@@ -33,5 +33,6 @@ pub mod registry;
 pub mod schedule;
 pub mod session;
 pub mod settings;
+pub mod statistics;
 pub mod topic;
 pub mod traffic;

@@ -20,6 +20,7 @@ use crate::{
     schedule::{Schedule, ScheduleParts},
     session::{About, ColdReader, ColdReaders},
     settings::{Settings, SettingsParts},
+    statistics::{Sampler, SendBacks, Sources, Statistics},
     topic::{Facts, TopicTable, Topics, facts::RetryTopicMaker},
     traffic::{Meter, Traffic},
 };
@@ -136,6 +137,29 @@ impl Start<'_> {
             disk: self.seams.disk.clone(),
             clock: self.seams.clock.clone(),
         })
+    }
+
+    pub(super) async fn start_statistics(
+        &self,
+        topics: &Arc<TopicTable>,
+        control: &group::Control,
+        about: &About,
+    ) -> Result<(Arc<Statistics>, Arc<Sources>), BrokerStartError> {
+        let statistics = Arc::new(Statistics::default());
+        let sources = Arc::new(Sources {
+            topics: topics.clone(),
+            control: control.clone(),
+            send_backs: Arc::new(SendBacks::default()),
+            traffic: about.traffic.clone(),
+            cluster: self.config.identity.broker_cluster_name.as_str().into(),
+        });
+        let (kept, counters) = (statistics.clone(), sources.clone());
+        let clock = self.seams.clock.clone();
+        let spec = ChildSpec::new("sampler", Policy::RestartEmpty, move |_| {
+            Ok(Sampler::new(kept.clone(), counters.clone(), clock.clone()))
+        });
+        self.started("sampler", self.tree.start(spec.place(Place::named("watch"))).await)?;
+        Ok((statistics, sources))
     }
 
     pub(super) async fn start_settings(

@@ -230,11 +230,15 @@ impl Start<'_> {
         let cleaner =
             self.start_cleaner(&store, &facts, &control, &actors, key_index.index()).await?;
 
+        let about = self.start_about(&actors.signal).await?;
+        let (statistics, counters) = self.start_statistics(&table, &control, &about).await?;
         let shared = Arc::new(Shared {
             config: session,
             limits: self.live.session.clone(),
             settings: self.start_settings(&topics).await?,
-            about: self.start_about(&actors.signal).await?,
+            about,
+            statistics,
+            counters,
             topics: table,
             topics_root: topics,
             facts,

@@ -181,14 +181,17 @@ impl Appender {
             Ok(first) => first,
             Err(why) => return Ok(SendResult::Refused(why.into())),
         };
+        let mut bytes = 0;
         for (message, offset) in messages.iter_mut().zip(first..) {
             let mut record = record(send, message, properties, host);
             record.queue_offset = offset as i64;
             record.store_timestamp = now;
             let appended = self.tail.append(&mut record)?;
             message.offset = appended.offset;
-            self.round.bytes += appended.len as usize;
+            bytes += u64::from(appended.len);
         }
+        self.round.bytes += bytes as usize;
+        send.slot.count_written(messages.len() as u64, bytes);
         self.round.messages += messages.len();
         Ok(SendResult::Stored(first))
     }

@@ -42,7 +42,7 @@ pub struct SendBatch {
     pub wait_flush: bool,
     /// Whether it was stored and could not be flushed in time.
     pub flush_timed_out: bool,
-    /// When it was handed over, if its sender wants to know how long it takes.
+    /// When a session accepted it; nothing for a batch of the broker's own.
     pub accepted: Option<Instant>,
     /// For the sender's own use, given back as it was.
     pub tag: u32,

@@ -321,6 +321,7 @@ impl Session {
             max_offset: found.max_offset.0 as i64,
         };
         request.activity.delivered(found.count.into());
+        request.activity.delivered_bytes(found.bytes() as u64);
         reply.encode_head(found.bytes(), out.buffer());
         for slice in &found.slices {
             if slice.len() < SLICE_BYTES_MIN {

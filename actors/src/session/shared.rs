@@ -15,6 +15,7 @@ use crate::{
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     pop::Pops,
     settings::{Live, SessionLimits, Settings},
+    statistics::{Sources, Statistics},
     topic::{Facts, TopicTable, Topics},
 };
 
@@ -43,6 +44,10 @@ pub struct Shared {
     pub config: SessionConfig,
     /// Settings that may change.
     pub limits: Live<SessionLimits>,
+    /// What came and went over the last minute, hour and day.
+    pub statistics: Arc<Statistics>,
+    /// The counters that it is told by.
+    pub counters: Arc<Sources>,
     /// Changes settings.
     pub settings: Addr<Shell<Settings>>,
     /// The broker as a whole.

@@ -16,6 +16,7 @@
 //! | `relay` | 307 GET_CONSUMER_RUNNING_INFO |
 //! | `reset` | 222 INVOKE_BROKER_TO_RESET_OFFSET |
 //! | `progress` | 208 GET_CONSUME_STATS, 223 INVOKE_BROKER_TO_GET_CONSUMER_STATUS |
+//! | `survey` | 317 GET_BROKER_CONSUME_STATS, 308 QUERY_CORRECTION_OFFSET: over all groups, from a thread that may wait |
 //!
 //! Never an answer that makes a client lose messages: an offset query whose actor is being restarted gets
 //! no answer and a closed connection, as clients take any error for "start anew" (wire.md 2.6).
@@ -30,6 +31,7 @@ mod progress;
 mod refusal;
 mod relay;
 mod reset;
+mod survey;
 
 pub use refusal::ControlRefusal;
 
@@ -137,6 +139,11 @@ impl Control {
     /// A group that is configured, as it is published.
     pub fn group(&self, group: &str) -> Option<Arc<GroupView>> {
         self.0.directory.get(group)
+    }
+
+    /// All groups that are configured.
+    pub fn groups(&self) -> Arc<imbl::HashMap<Arc<str>, Arc<GroupView>>> {
+        self.0.directory.all()
     }
 
     /// A group that is configured or may configure itself. For requests whose group is not published
