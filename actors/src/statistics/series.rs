@@ -45,9 +45,10 @@ impl Notes {
         }
     }
 
-    /// From the oldest note to `now`.
-    fn item(&self, now: Note) -> BrokerStatsItem {
-        let Some(first) = self.0.front() else { return BrokerStatsItem::default() };
+    /// From the youngest note that is as old as the window, or else the oldest, to `now`.
+    fn item(&self, window: &Window, now: Note) -> BrokerStatsItem {
+        let old = self.0.iter().rev().find(|note| now.at_ms - note.at_ms >= window.reach);
+        let Some(first) = old.or(self.0.front()) else { return BrokerStatsItem::default() };
         let sum = now.value.saturating_sub(first.value);
         let ms = (now.at_ms - first.at_ms).max(1);
         BrokerStatsItem {
@@ -127,13 +128,14 @@ impl Statistics {
             at_ms: if tracks.ticked_ms == 0 { now_ms } else { tracks.ticked_ms },
             value: tracks.all.get(key).map_or(0, |track| track.last),
         };
-        let since_tick = || [(); 3].map(|()| Notes(VecDeque::from([before])).item(now));
+        let since_tick = [(); 3].map(|()| Notes(VecDeque::from([before])));
         let moved = tracks.all.get(key).and_then(|track| track.moved.as_deref());
-        let [stats_minute, stats_hour, stats_day] = match moved {
-            Some(notes) => notes.each_ref().map(|notes| notes.item(now)),
-            None => since_tick(),
-        };
-        BrokerStatsData { stats_day, stats_hour, stats_minute }
+        let [minute, hour, day] = moved.unwrap_or(&since_tick);
+        BrokerStatsData {
+            stats_day: day.item(&DAY, now),
+            stats_hour: hour.item(&HOUR, now),
+            stats_minute: minute.item(&MINUTE, now),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Tracks> {
