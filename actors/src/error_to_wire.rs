@@ -403,6 +403,7 @@ pub fn refused_by_namesrv(cmd: &Command, refusal: &Refusal) -> Command {
         }
         Refusal::NoKey { .. } | Refusal::NoNamespace(_) => rs::QUERY_NOT_FOUND,
         Refusal::Settings(UpdateError::BlackList(_)) => rs::NO_PERMISSION,
+        Refusal::Settings(UpdateError::File(_)) => rs::SYSTEM_ERROR,
         Refusal::Settings(_) | Refusal::Properties(_) => rs::INVALID_PARAMETER,
         Refusal::Header(_)
         | Refusal::Announcement(_)

@@ -61,7 +61,10 @@ impl Services for Real {
         let settings = registry::NamesrvConfig {
             listen: network.listen_addr(),
             kv_config_path: config.routes.kv_config_path.clone(),
-            settings: registry::Settings::from(&config.routes),
+            settings: registry::Settings {
+                file: config.file.clone(),
+                ..registry::Settings::from(&config.routes)
+            },
             shown,
             connections_max: CONNECTIONS_MAX,
             limits: network.into(),
