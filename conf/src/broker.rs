@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::{
-    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
-    NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
-    Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer,
-    merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, LoadError, Loaded,
+    LogConfig, NetworkConfig, PopConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources,
+    StoreConfig, Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective,
+    layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -47,6 +47,10 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// What a pull gets.
     pub pull: PullConfig,
+    /// Queues that a message is in besides its own.
+    pub light: LightConfig,
+    /// Pops.
+    pub pop: PopConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
     /// Its log.
@@ -98,6 +102,8 @@ impl BrokerConfig {
             topics: all.view()?,
             groups: all.view()?,
             pull: all.view()?,
+            light: all.view()?,
+            pop: all.view()?,
             transactions: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
@@ -205,6 +211,10 @@ fn warn_of_surprises(
         if all.text(key) != taken.to_string() {
             warn(key, format!("is taken as {taken}, the nearest that the Java broker allows"));
         }
+    }
+    if config.light.enable_lmq != config.light.enable_multi_dispatch {
+        let on = if config.light.enable_lmq { "enableLmq" } else { "enableMultiDispatch" };
+        warn(on, "has no effect unless enableLmq and enableMultiDispatch are both true".into());
     }
     let record_max = config.store.max_message_size as u64 + RECORD_OVERHEAD;
     if config.store.mapped_file_size_commit_log < record_max {

@@ -42,6 +42,7 @@ mod log;
 mod merge;
 mod namesrv;
 mod network;
+mod pop;
 pub mod properties;
 mod schema;
 mod surroundings;
@@ -49,8 +50,8 @@ mod values;
 
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
-    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, PullConfig, RegistrationConfig,
-    RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, PullConfig,
+    RegistrationConfig, RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
 };
 pub use change::{
     AT_RUN_TIME, ChangeError, Changed, Difference, edited_broker_file, edited_namesrv_file,
@@ -61,8 +62,9 @@ pub use log::LogConfig;
 pub use merge::Sources;
 pub use namesrv::{NamesrvConfig, RouteConfig};
 pub use network::NetworkConfig;
+pub use pop::PopConfig;
 pub use surroundings::{HomeFrom, Surroundings};
-pub use values::{AppenderPlacement, FlushDiskType, LogFormat, LogLevel, LogLevels};
+pub use values::{AppenderPlacement, FlushDiskType, LogFormat, LogLevel, LogLevels, RequestMode};
 
 /// A configuration that holds, and what its owner should know about it.
 #[derive(Clone, Debug)]

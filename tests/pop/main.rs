@@ -5,3 +5,5 @@ mod consuming;
 mod refusals;
 mod restarts;
 mod rig;
+mod settings;
+mod told;

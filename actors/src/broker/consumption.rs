@@ -8,6 +8,7 @@ use gantry_supervisor::{ChildSpec, Place, Policy, Shell};
 
 use super::{BrokerStartError, Start, log::dispatch_place};
 use crate::{
+    expiry::{Undertaker, UndertakerParts},
     group::{
         self, ControlConfig, DiagnosisSettings, GroupSettings, Limits, Surroundings,
         groups::GroupsConfig,
@@ -40,6 +41,7 @@ impl Start<'_> {
                 broker_addr: advertised.to_string().into(),
                 server_side_reset: true,
                 sql92: self.live.sql92.clone(),
+                serves_light_queues: self.light_queues_on(),
             },
             groups: GroupsConfig {
                 auto_create: self.live.creates_groups.clone(),
@@ -193,6 +195,27 @@ impl Start<'_> {
             readers.push(self.started("cold reader", started)?);
         }
         Ok(ColdReaders::new(readers))
+    }
+
+    /// After the topics and the appender, and before those who have orders for it.
+    pub(super) async fn start_undertaker(
+        &self,
+        store: &Arc<Store>,
+        table: &Arc<TopicTable>,
+        topics: &Addr<Shell<Topics>>,
+        appender: &Addr<Shell<Appender>>,
+    ) -> Result<Addr<Shell<Undertaker>>, BrokerStartError> {
+        let parts = UndertakerParts {
+            topics: table.clone(),
+            topics_root: topics.clone(),
+            log: store.log().clone(),
+            appender: appender.clone(),
+            log_to: self.child_log("undertaker"),
+        };
+        let spec = ChildSpec::new("undertaker", Policy::RestartEmpty, move |_| {
+            Ok(Undertaker::new(parts.clone()))
+        });
+        self.started("undertaker", self.tree.start(spec.place(dispatch_place())).await)
     }
 
     pub(super) async fn start_schedule(

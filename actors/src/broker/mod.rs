@@ -11,7 +11,7 @@
 //! | the caller's | roots, topics, registrar, listeners |
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
-//! | `dispatch` | dispatcher, queues, schedule, groups, pops |
+//! | `dispatch` | dispatcher, queues, schedule, groups, pops, undertaker |
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
@@ -39,7 +39,7 @@ use self::{log::store_signal, ports::resolve};
 use crate::{
     log::{
         appender::Appender,
-        dispatcher::{DispatchSignal, Dispatcher},
+        dispatcher::{DispatchSignal, DispatchTargets, Dispatcher},
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
@@ -195,11 +195,17 @@ impl Start<'_> {
         let signal = store_signal(&store);
         let key_index = self.start_index(&store, &signal)?;
         let indexer = key_index.link();
-        let actors = self.start_log(&store, &table, &levels, advertised, signal, indexer).await?;
+        let light = self.light_topics(&table);
+        let targets = DispatchTargets { topics: table.clone(), light: light.clone(), indexer };
+        let actors = self.start_log(&store, targets, &levels, advertised, signal).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
+        if let Some(light) = &light {
+            light.begin(&queues);
+        }
         self.verify_queues(&store, &table)?;
         self.catch_up(&store, &table, &actors).await;
+        self.refill_windows(&table, &queues, &store);
         self.start_checkpointer(&store, &actors).await?;
         let facts = Arc::new(Facts {
             topics: table.clone(),
@@ -211,6 +217,7 @@ impl Start<'_> {
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
         let session = self.session_config(advertised, &levels);
         let cold = self.start_cold_readers().await?;
+        let undertaker = self.start_undertaker(&store, &table, &topics, &actors.appender).await?;
         let parts = PopParts {
             facts: facts.clone(),
             topics_root: topics.clone(),
@@ -220,8 +227,10 @@ impl Start<'_> {
             cold: cold.clone(),
             broker_name: session.broker_name.clone(),
             store_host: advertised,
+            undertaker: undertaker.clone(),
             states: load_states(&self.pop_files(&store))?,
-            waiting: WaiterCount::default(),
+            settings: self.pop_settings(),
+            waiting: WaiterCount::new(self.waiter_limits()),
             clock: self.seams.clock.clone(),
             seed: self.seams.seed,
             log_to: self.log.clone(),
@@ -240,6 +249,7 @@ impl Start<'_> {
             statistics,
             counters,
             topics: table,
+            light,
             topics_root: topics,
             facts,
             control,
@@ -248,6 +258,7 @@ impl Start<'_> {
             key_queries: key_index.queries.clone(),
             log_state: actors.state,
             appender: actors.appender,
+            undertaker,
             cleaner,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),

@@ -2,13 +2,18 @@
 
 use std::net::SocketAddr;
 
-use gantry_conf::AppenderPlacement;
+use gantry_codec::body::MessageRequestMode;
+use gantry_conf::{AppenderPlacement, RequestMode};
 use gantry_storage::{DelayLevels, LogConfig, StoreConfig};
 use gantry_supervisor::{Exit, Place};
 use slog::{Logger, o};
 
 use super::{BrokerStartError, Start};
-use crate::{session::SessionConfig, topic::CatalogConfig};
+use crate::{
+    pop::{parts::PopSettings, waiters::WaiterLimits},
+    session::SessionConfig,
+    topic::CatalogConfig,
+};
 
 impl Start<'_> {
     pub(super) fn store_config(&self, levels: &DelayLevels) -> StoreConfig {
@@ -36,6 +41,24 @@ impl Start<'_> {
         DelayLevels::new(&self.config.topics.message_delays)
     }
 
+    pub(super) fn pop_settings(&self) -> PopSettings {
+        let pop = &self.config.pop;
+        PopSettings {
+            retry_first_percent: pop.pop_from_retry_probability,
+            retry_v2: pop.enable_retry_topic_v2,
+            mode: match pop.default_message_request_mode {
+                RequestMode::Pull => MessageRequestMode::Pull,
+                RequestMode::Pop => MessageRequestMode::Pop,
+            },
+            share_queue_num: pop.default_pop_share_queue_num,
+        }
+    }
+
+    pub(super) fn waiter_limits(&self) -> WaiterLimits {
+        let pop = &self.config.pop;
+        WaiterLimits { per_queue: pop.pop_polling_size, all: pop.max_pop_polling_size }
+    }
+
     pub(super) fn session_config(
         &self,
         advertised: SocketAddr,
@@ -58,6 +81,7 @@ impl Start<'_> {
             trace_on: identity.trace_on,
             property_suffix: suffix,
             delay_levels: levels.count(),
+            stores_replies: self.config.topics.store_reply_message_enable,
         }
     }
 
@@ -78,7 +102,7 @@ impl Start<'_> {
             broker: identity.broker_name.clone(),
             live: self.live.topics.clone(),
             delay_levels: topics.message_delays.len() as i32,
-            trace_topic: topics.trace_topic_enable,
+            trace_topic: topics.trace_topic_enable.then(|| topics.msg_trace_topic_name.clone()),
         }
     }
 

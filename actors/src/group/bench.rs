@@ -144,6 +144,7 @@ pub fn settings() -> GroupSettings {
             broker_addr: "10.0.0.2:10911".into(),
             server_side_reset: true,
             sql92: Live::new(false),
+            serves_light_queues: false,
         },
         groups: GroupsConfig {
             auto_create: Live::new(true),

@@ -30,10 +30,9 @@ const VERSION: &str = "V5_3_3";
 /// What this is really.
 const OWN_VERSION: &str = concat!("gantry ", env!("CARGO_PKG_VERSION"));
 /// What this broker is, in keys that mean nothing here and that tools look for.
-const ROLE: [(&str, &str); 6] = [
+const ROLE: [(&str, &str); 5] = [
     ("brokerRole", "ASYNC_MASTER"),
     ("filterServerNums", "0"),
-    ("msgTraceTopicName", "RMQ_SYS_TRACE_TOPIC"),
     ("rocketmqHome", ""),
     ("slaveReadEnable", "false"),
     ("storeType", "default"),
@@ -99,6 +98,9 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     table.put("brokerActive", shared.log_state.refusal().is_none());
     table.put("startAcceptSendRequestTimeStamp", about.started_ms);
     traffic(&about.traffic, now, &mut table);
+    let topics = shared.topics.all();
+    let windows = topics.values().filter_map(|view| view.window.as_ref());
+    table.put("duplicateSends", windows.map(|window| window.duplicates()).sum::<u64>());
     let (min, max) = (log.min_offset(), log.max_offset());
     table.put("commitLogMinOffset", min.0);
     table.put("commitLogMaxOffset", max.0);

@@ -11,10 +11,11 @@ use gantry_storage::{Clock, Disk, JsonFile, JsonFileError};
 use thiserror::Error;
 
 use super::{
+    kind,
     names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
     retention,
 };
-use crate::settings::Live;
+use crate::{dedup, expiry, settings::Live};
 
 /// Largest number of queues that a topic may be given.
 const QUEUES_MAX: i32 = 65_536;
@@ -32,8 +33,8 @@ pub struct CatalogConfig {
     pub live: Live<gantry_conf::TopicConfig>,
     /// Levels of delay, queues of the schedule topic.
     pub delay_levels: i32,
-    /// Whether the trace topic is made at start.
-    pub trace_topic: bool,
+    /// The topic of traces, if it is made at start.
+    pub trace_topic: Option<String>,
 }
 
 /// Why a topic could not be made or changed.
@@ -137,8 +138,8 @@ impl Catalog {
         add(names::HALF_TOPIC, 1, work);
         add(names::OP_HALF_TOPIC, 1, work);
         add(&format!("{}_REPLY_TOPIC", config.cluster), 1, work);
-        if config.trace_topic {
-            add(names::TRACE_TOPIC, 1, work);
+        if let Some(topic) = &config.trace_topic {
+            add(topic, 1, work);
         }
     }
 
@@ -253,7 +254,11 @@ fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, To
             reason,
         };
         if let Some(name) = change.strip_prefix('+') {
-            retention::check(name, value).map_err(wrong)?;
+            retention::check(name, value)
+                .and_then(|()| kind::check(name, value))
+                .and_then(|()| expiry::check(name, value))
+                .and_then(|()| dedup::check(name, value))
+                .map_err(wrong)?;
             known.insert(name.to_owned(), value.clone());
         } else if let Some(name) = change.strip_prefix('-') {
             known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;
@@ -283,19 +288,18 @@ pub fn topic_config(name: &str, read: i32, write: i32, perm: i32) -> TopicConfig
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use gantry_storage::{ManualClock, MemDisk};
 
     use super::*;
 
     fn topics(auto_create: bool, queues: u32) -> gantry_conf::TopicConfig {
+        let (bare, none) =
+            (gantry_conf::Surroundings::bare("/home"), gantry_conf::Sources::default());
+        let loaded = gantry_conf::BrokerConfig::load(gantry_conf::Role::Broker, &none, &bare);
         gantry_conf::TopicConfig {
             auto_create_topic_enable: auto_create,
             default_topic_queue_nums: queues,
-            trace_topic_enable: false,
-            message_delays: Vec::new(),
-            flush_delay_offset_interval: Duration::from_secs(10),
+            ..loaded.unwrap().config.topics
         }
     }
 
@@ -305,7 +309,7 @@ mod tests {
             broker: "b".into(),
             live: Live::new(topics(true, 8)),
             delay_levels: 18,
-            trace_topic: false,
+            trace_topic: None,
         };
         let (disk, clock) = (Arc::new(MemDisk::new()), Arc::new(ManualClock::new(1)));
         Catalog::open(config, "/config/topics.json".into(), disk, clock).unwrap()
@@ -352,6 +356,8 @@ mod tests {
             ("-retention.ms", "", "the topic does not have it"),
             ("+retention.ms", "soon", "must be a number from 1 on"),
             ("+retention.unconsumed", "maybe", "must be keep or delete"),
+            ("+queue.type", "Other", "must be SimpleCQ"),
+            ("+gantry.ttl.ms", "soon", "must be a number from 1 on"),
         ] {
             let error = catalog.asked_for(asked(&[(name, value)])).unwrap_err().to_string();
             assert_eq!(error, format!("topic[t]: attribute {name}: {reason}"));

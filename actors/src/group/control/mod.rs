@@ -39,6 +39,7 @@ use std::{cell::Cell, collections::HashSet, rc::Rc, sync::Arc};
 
 use actix::MailboxError;
 use gantry_codec::{Command, body, fastjson, request_code as rq, response_code as rs};
+use gantry_storage::LIGHT_QUEUE_PREFIX;
 use gantry_supervisor::Ref;
 use serde::{Serialize, de::DeserializeOwned};
 use slog::Logger;
@@ -55,7 +56,7 @@ use super::{
     offsets::{DeleteTopicOffsets, Offsets},
     offsets_port::OffsetsPort,
     producer_table::ProducerDirectory,
-    producers::{ProducerGone, Producers},
+    producers::{FindProducer, ProducerGone, Producers},
     view::{GroupDirectory, GroupView},
 };
 use crate::{
@@ -79,6 +80,9 @@ pub struct ControlConfig {
     pub server_side_reset: bool,
     /// Whether consumers may filter by SQL92 (`enablePropertyFilter`).
     pub sql92: Live<bool>,
+    /// Whether groups may be named as light queues are: these need not be made, and have offsets in a file
+    /// of their own.
+    pub serves_light_queues: bool,
 }
 
 /// What all sessions share; see the module's text. Clones are the same.
@@ -146,6 +150,17 @@ impl Control {
         self.0.directory.all()
     }
 
+    /// All groups, as they are published.
+    pub fn directory(&self) -> &GroupDirectory {
+        &self.0.directory
+    }
+
+    /// Whether a group may commit: it is configured, or named as a light queue.
+    fn may_commit(&self, group: &str) -> bool {
+        let is_light = self.0.config.serves_light_queues && group.starts_with(LIGHT_QUEUE_PREFIX);
+        is_light || self.group(group).is_some()
+    }
+
     /// A group that is configured or may configure itself. For requests whose group is not published
     /// yet: wait for this, then look again.
     pub fn open_group(
@@ -159,6 +174,15 @@ impl Control {
     /// The live producers, for those who have to call one back.
     pub fn producers(&self) -> &ProducerDirectory {
         &self.0.producer_directory
+    }
+
+    /// The connection of the producer with this client id, one included whose heartbeat has just been
+    /// answered.
+    pub async fn find_producer(&self, client_id: &str) -> Option<ConnectionHandle> {
+        match self.0.producer_directory.of_client(client_id) {
+            None => self.0.producers.send(FindProducer(client_id.into())).await.ok().flatten(),
+            found => found,
+        }
     }
 
     /// A way to the offsets for an actor that commits for its group.
@@ -253,7 +277,7 @@ impl ControlSession {
             rq::UNREGISTER_CLIENT => self.unregister(cmd, conn),
             rq::QUERY_CONSUMER_OFFSET => self.query_offset(cmd, conn),
             rq::UPDATE_CONSUMER_OFFSET => self.update_offset(cmd, conn),
-            rq::LOCK_BATCH_MQ => self.lock(cmd),
+            rq::LOCK_BATCH_MQ => self.lock(cmd, conn),
             _ => self.control.request(cmd),
         }
     }

@@ -11,13 +11,14 @@ use slog::error;
 
 use super::PopGroup;
 use crate::{
+    expiry::Expired,
     pop::{
         back::Told,
         ledger::Span,
         order::OrderBatch,
         queues::QueueKey,
         read::{Found, Look, Wanted, as_asked_for, look, read_patiently},
-        walk::{PopAnswer, Stop, Walk},
+        walk::{Chances, PopAnswer, Stop, Walk},
     },
     topic::OpenQueue,
 };
@@ -40,13 +41,20 @@ enum Visit {
     Unopened,
     /// A reader has to read it.
     Cold(Wanted),
+    /// These have to be buried first.
+    Expired(Vec<Expired>),
 }
 
 impl PopGroup {
     /// Has a pop look everywhere, from the start.
     pub(super) fn begin(&mut self, mut walk: Walk, ctx: &mut Ctx<Self>) -> Progress {
         let sources = self.sources(&walk.request.topic);
-        walk.begin(self.now(), &sources, &mut self.dice);
+        let view = self.parts.facts.topics.get(&walk.request.topic);
+        let chances = Chances {
+            has_priorities: view.is_some_and(|view| view.kind.has_priorities),
+            retry_first_percent: self.parts.settings.retry_first_percent,
+        };
+        walk.begin(self.now(), &sources, chances, &mut self.dice);
         self.go_on(walk, ctx)
     }
 
@@ -57,6 +65,7 @@ impl PopGroup {
                 Visit::Done => {}
                 Visit::Unopened => return self.open(walk, stop, ctx),
                 Visit::Cold(wanted) => return self.read_cold(walk, stop, wanted, ctx),
+                Visit::Expired(expired) => return self.bury(walk, stop, expired, ctx),
             }
         }
         self.finish(walk, ctx)
@@ -65,27 +74,34 @@ impl PopGroup {
     fn visit(&mut self, walk: &mut Walk, stop: &Stop) -> Visit {
         let (log, limits, now) = (self.parts.log.clone(), self.parts.limits, self.now());
         let (in_order, attempt) = (walk.request.in_order, walk.request.attempt.as_deref());
+        let lifetime = self.lifetime(&stop.key.0).map(|lifetime| (lifetime, now));
         let Some(queue) = self.queue(&stop.key, walk.request.begins_at_end) else {
             return Visit::Done;
         };
         let (_, end) = queue.slot.range().unwrap_or_default();
         queue.seen_end = end;
+        if !walk.request.is_peek {
+            queue.note_look(now, walk.request.connection);
+        }
         if queue.is_busy {
             return Visit::Done;
         }
         let Some(span) = queue.span(in_order, attempt, now) else { return Visit::Done };
-        let wanted =
-            Wanted { span, messages_max: walk.room(), filter: walk.request.filter.clone() };
+        let (messages_max, filter) = (walk.room(), walk.request.filter.clone());
+        let wanted = Wanted { span, messages_max, filter, lifetime };
         if wanted.messages_max == 0 || end == 0 {
             walk.popped.rest += end.saturating_sub(span.from);
             return Visit::Done;
         }
         let Some(view) = queue.slot.view() else { return Visit::Unopened };
         match look(&view, &log, &limits, &wanted) {
-            Look::Found(found) => {
-                self.take(walk, stop, span, found);
-                Visit::Done
-            }
+            Look::Found(found) => match self.unburied(walk, stop, &found) {
+                Some(expired) => Visit::Expired(expired),
+                None => {
+                    self.take(walk, stop, span, found);
+                    Visit::Done
+                }
+            },
             Look::Cold => Visit::Cold(wanted),
         }
     }
@@ -128,6 +144,10 @@ impl PopGroup {
             match found {
                 // The place has not moved meanwhile: acknowledgements alone do not move it.
                 Ok(found) if is_same && group.is_still_at(&stop.key, &walk, span) => {
+                    if let Some(expired) = group.unburied(&walk, &stop, &found) {
+                        group.bury(walk, stop, expired, ctx);
+                        return;
+                    }
                     group.take(&mut walk, &stop, span, found);
                 }
                 _ => {}
@@ -143,7 +163,7 @@ impl PopGroup {
         self.queue(key, false).and_then(|queue| queue.span(in_order, attempt, now)) == Some(span)
     }
 
-    fn resume(&mut self, walk: Walk, ctx: &mut Ctx<Self>) {
+    pub(super) fn resume(&mut self, walk: Walk, ctx: &mut Ctx<Self>) {
         let (topic, has_waited) = (walk.request.topic.clone(), walk.has_waited);
         let progress = self.go_on(walk, ctx);
         // Others that wait have passed this queue over, or come behind this one.
@@ -153,7 +173,7 @@ impl PopGroup {
         self.serve(ctx);
     }
 
-    fn set_busy(&mut self, key: &QueueKey, is_busy: bool) {
+    pub(super) fn set_busy(&mut self, key: &QueueKey, is_busy: bool) {
         if let Some(queue) = self.queues.get_mut(key) {
             queue.is_busy = is_busy;
         }
@@ -165,10 +185,16 @@ impl PopGroup {
             error!(self.log, "message is damaged, passed over"; "topic" => &*stop.key.0,
                 "queue" => stop.key.1, "offset" => offset, "damage" => why);
         }
+        if !walk.request.is_peek && !found.expired.is_empty() {
+            self.note_expired(&stop.key, &found.expired);
+        }
         let Some(queue) = self.queues.get_mut(&stop.key) else { return };
         walk.popped.rest += found.end.saturating_sub(found.read_to);
         if walk.request.is_peek {
             return self.give(walk, stop, span, found);
+        }
+        if let Some(activity) = &queue.activity {
+            activity.delivered(found.offsets.len() as u64);
         }
         let (pop_time, due) = (walk.popped.pop_time, walk.due());
         if found.is_beyond {
@@ -190,6 +216,7 @@ impl PopGroup {
             queue.ledger.popped(span, found.read_to, &found.offsets, pop_time, due);
             queue.ledger.skip_to(found.begins_at.min(found.end));
         }
+        queue.note_look(pop_time, walk.request.connection);
         self.commit(&stop.key);
         self.give(walk, stop, span, found);
     }

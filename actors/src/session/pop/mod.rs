@@ -31,8 +31,9 @@ use gantry_codec::{
 use super::{MessageFilter, Session, Shared, is_by_tags};
 use crate::{
     error_to_wire::{self, pop::PopRefusal},
+    group::GroupView,
     log::batch::ReplyTo,
-    net::{ConnectionHandle, Outcome},
+    net::{ConnectionHandle, ConnectionId, Outcome},
     pop::{
         back::Back,
         orders::{CountWaiting, Notify, Pop},
@@ -125,8 +126,15 @@ impl Client<'_> {
             return Err(PopRefusal::TooMany(host).into());
         }
         self.check(&header.topic, header.queue_id, rs::INVALID_PARAMETER)?;
-        self.check_group(&header.consumer_group)?;
+        let group = self.check_group(&header.consumer_group)?;
         let in_order = header.order.unwrap_or(false);
+        let expression = header.exp.clone().unwrap_or_default();
+        let filter = self.pop_filter(&header.topic, header.exp, header.exp_type.as_deref())?;
+        let sql = match &filter {
+            Some(MessageFilter::Properties { sql, .. }) => Some(sql),
+            _ => None,
+        };
+        group.slot().popped.note(&group.name, &header.topic, &expression, sql);
         let request = PopRequest {
             topic: header.topic.as_str().into(),
             queue_id: header.queue_id,
@@ -134,10 +142,12 @@ impl Client<'_> {
             invisible_time: header.invisible_time.max(0),
             begins_at_end: header.init_mode != 0,
             in_order,
+            priority_percent: self.priority_percent(&header.consumer_group),
             attempt: header.attempt_id,
-            filter: self.pop_filter(&header.topic, header.exp, header.exp_type.as_deref())?,
+            filter,
             deadline: if header.poll_time > 0 { deadline } else { 0 },
             is_peek: false,
+            connection: self.conn.id(),
         };
         Ok(self.take(cmd, &header.consumer_group, request))
     }
@@ -153,6 +163,14 @@ impl Client<'_> {
             ..request_for(&header.topic, header.queue_id)
         };
         Ok(self.take(cmd, &header.consumer_group, request))
+    }
+
+    /// In how many of a hundred pops the group wants the most urgent messages first.
+    fn priority_percent(&self, group: &str) -> u32 {
+        let view = self.shared.control.group(group);
+        let factor =
+            view.and_then(|view| view.config.attributes.get("priority.factor")?.parse().ok());
+        factor.unwrap_or(100)
     }
 
     /// Has the group's actor take messages.
@@ -228,6 +246,9 @@ impl Client<'_> {
     /// The topic, if it can be read and has that queue.
     fn check(&self, topic: &str, queue_id: i32, code: i32) -> Result<Arc<TopicView>, PopRefusal> {
         let view = self.topic(topic)?;
+        if view.kind.is_batch_queue {
+            return Err(PopRefusal::BatchQueue(topic.to_owned()));
+        }
         if !view.is_readable() {
             return Err(PopRefusal::TopicPermission(topic.to_owned()));
         }
@@ -242,14 +263,14 @@ impl Client<'_> {
         self.shared.topics.get(topic).ok_or_else(|| PopRefusal::Topic(topic.to_owned()))
     }
 
-    fn check_group(&self, group: &str) -> Result<(), Detour> {
+    fn check_group(&self, group: &str) -> Result<Arc<GroupView>, Detour> {
         let Some(view) = self.shared.control.group(group) else {
             return Err(Detour::OpenGroup(group.to_owned()));
         };
         if !view.config.consume_enable {
             return Err(PopRefusal::GroupDisabled(group.to_owned()).into());
         }
-        Ok(())
+        Ok(view)
     }
 }
 
@@ -262,10 +283,12 @@ fn request_for(topic: &str, queue_id: i32) -> PopRequest {
         invisible_time: 0,
         begins_at_end: false,
         in_order: false,
+        priority_percent: 100,
         attempt: None,
         filter: None,
         deadline: 0,
         is_peek: false,
+        connection: ConnectionId(0),
     }
 }
 

@@ -39,7 +39,8 @@ impl Session {
         if send.code_only {
             return error_to_wire::code_only(send, out.buffer());
         }
-        let SendResult::Stored(queue_offset) = &send.result else {
+        let (SendResult::Stored(queue_offset) | SendResult::Duplicate(queue_offset)) = &send.result
+        else {
             let (result, config) = (&send.result, &self.shared.config);
             return error_to_wire::refused_append(send, result, config, out.buffer());
         };
