@@ -240,8 +240,8 @@ mod tests {
         let refused =
             refusal(&[("listenPort", "1"), ("fileReservedTime", "1"), ("brokerName", "x")]);
         assert!(refused.ends_with("restart: brokerName, listenPort"), "{refused}");
-        let refused = refusal(&[("enableLmq", "true"), ("useTLS2", "1")]);
-        assert!(refused.ends_with("alone knows them: enableLmq"), "{refused}");
+        let refused = refusal(&[("transientStorePoolEnable", "true"), ("useTLS2", "1")]);
+        assert!(refused.ends_with("alone knows them: transientStorePoolEnable"), "{refused}");
         let refused = refusal(&[("fileReserveTime", "1")]);
         assert!(refused.contains("did you mean fileReservedTime?"), "{refused}");
     }

@@ -63,7 +63,10 @@ async fn settings_that_cannot_change_are_named() {
     let stage = Stage::new(1).await;
     for (text, reason) in [
         ("listenPort=1\nmaxMessageSize=7", "restart: listenPort"),
-        ("enableLmq=true", "the Java broker alone knows them: enableLmq"),
+        (
+            "transientStorePoolEnable=true",
+            "the Java broker alone knows them: transientStorePoolEnable",
+        ),
         ("maxMesageSize=7", "did you mean maxMessageSize?"),
         ("maxMessageSize=many", "maxMessageSize = many: must be a whole number"),
         ("# nothing", "it names no key"),
