@@ -30,12 +30,13 @@ const VERSION: &str = "V5_3_3";
 /// What this is really.
 const OWN_VERSION: &str = concat!("gantry ", env!("CARGO_PKG_VERSION"));
 /// What this broker is, in keys that mean nothing here and that tools look for.
-const ROLE: [(&str, &str); 5] = [
+const ROLE: [(&str, &str); 6] = [
     ("brokerRole", "ASYNC_MASTER"),
     ("filterServerNums", "0"),
     ("rocketmqHome", ""),
     ("slaveReadEnable", "false"),
     ("storeType", "default"),
+    ("useTLS", "false"),
 ];
 
 /// What is known of the broker as a whole.
