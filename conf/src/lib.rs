@@ -51,7 +51,7 @@ mod values;
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, PullConfig,
-    RegistrationConfig, RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
+    RegistrationConfig, RetentionConfig, StoreConfig, TimerConfig, TopicConfig, TransactionConfig,
 };
 pub use change::{
     AT_RUN_TIME, ChangeError, Changed, Difference, edited_broker_file, edited_namesrv_file,

@@ -22,6 +22,7 @@ use crate::{
         preparer::{PIECE_BYTES, Preparer},
         state::LogState,
     },
+    timer::TimerFigures,
     topic::{Facts, OpenQueue, TopicTable},
 };
 
@@ -192,6 +193,7 @@ impl Start<'_> {
         control: &group::Control,
         actors: &LogActors,
         index: Option<Index>,
+        timers: Arc<TimerFigures>,
     ) -> Result<Addr<Shell<Cleaner>>, BrokerStartError> {
         let parts = CleanerParts {
             disk: self.seams.disk.clone(),
@@ -204,6 +206,7 @@ impl Start<'_> {
             index,
             offsets: control.offsets().clone(),
             retention: self.live.retention.clone(),
+            timers,
             log_to: self.child_log("cleaner"),
         };
         // Recovery has the queues begin where the log does; a predecessor may have left off anywhere.

@@ -82,6 +82,8 @@ impl Start<'_> {
             property_suffix: suffix,
             delay_levels: levels.count(),
             stores_replies: self.config.topics.store_reply_message_enable,
+            reject_transactions: self.config.transactions.reject_transaction_message,
+            timers: self.timer_rules(),
         }
     }
 
@@ -103,6 +105,7 @@ impl Start<'_> {
             live: self.live.topics.clone(),
             delay_levels: topics.message_delays.len() as i32,
             trace_topic: topics.trace_topic_enable.then(|| topics.msg_trace_topic_name.clone()),
+            timer_topic: self.config.timers.timer_wheel_enable,
         }
     }
 

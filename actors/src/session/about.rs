@@ -5,7 +5,10 @@
 //! the keys that tools read; those that count what there is none of here (thread pools and their queues)
 //! are 0, so that nothing is shown as missing.
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    sync::{Arc, atomic::Ordering},
+};
 
 use gantry_codec::{
     Command,
@@ -20,6 +23,7 @@ use crate::{
     log::dispatcher::DispatchSignal,
     net::Outcome,
     settings::InEffect,
+    topic::names::WHEEL_TIMER_TOPIC,
     traffic::{PUT_TIMES, Traffic},
 };
 
@@ -113,7 +117,30 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     sizes(&about.traffic, max.0.saturating_sub(began), &mut table);
     disk(shared, &mut table);
     pools(&mut table);
+    timers(shared, now, &mut table);
     table.0
+}
+
+/// Java's figures, and how late messages were since the start.
+fn timers(shared: &Shared, now: i64, table: &mut Table) {
+    let figures = &shared.timers;
+    let slot = shared.topics.get(WHEEL_TIMER_TOPIC).and_then(|view| view.queue(0).cloned());
+    let end = slot.and_then(|slot| slot.range().ok()).map_or(0, |(_, max)| max);
+    let read_time = figures.read_time_ms.load(Ordering::Relaxed);
+    // In seconds, and no second behind in the slot of now.
+    let behind = if read_time > 0 { (now - read_time) / 1_000 } else { 0 };
+    table.put("timerReadBehind", behind.max(0));
+    let taken_in = figures.queue_offset.load(Ordering::Relaxed);
+    table.put("timerOffsetBehind", end.saturating_sub(taken_in));
+    table.put("timerCongestNum", figures.waiting.load(Ordering::Relaxed));
+    for (name, rate) in ["timerEnqueueTps", "timerDequeueTps"].iter().zip(&figures.rates) {
+        table.put(*name, rate.load(Ordering::Relaxed) as f64 / 1_000.0);
+    }
+    let lateness = figures.lateness();
+    table.put("timerDeliveredTotal", lateness.count);
+    table.put("timerLatenessP50Ms", lateness.p50_ms);
+    table.put("timerLatenessP99Ms", lateness.p99_ms);
+    table.put("timerLatenessMaxMs", lateness.max_ms);
 }
 
 fn traffic(traffic: &Traffic, now: i64, table: &mut Table) {
@@ -187,10 +214,7 @@ fn pools(table: &mut Table) {
     table.put("remainTransientStoreBufferNumbs", i32::MAX);
     table.put("EndTransactionThreadPoolQueueCapacity", i32::MAX);
     table.put("dispatchMaxBuffer", 0);
-    for name in ["EndTransactionQueueSize", "pageCacheLockTimeMills", "timerReadBehind"] {
-        table.put(name, 0);
-    }
-    for name in ["timerOffsetBehind", "timerCongestNum", "timerEnqueueTps", "timerDequeueTps"] {
+    for name in ["EndTransactionQueueSize", "pageCacheLockTimeMills"] {
         table.put(name, 0);
     }
 }

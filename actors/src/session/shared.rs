@@ -17,7 +17,9 @@ use crate::{
     pop::Pops,
     settings::{Live, SessionLimits, Settings},
     statistics::{Sources, Statistics},
+    timer::{TimerFigures, TimerRules},
     topic::{Facts, LightTopics, TopicTable, TopicView, Topics},
+    transaction::Transactions,
 };
 
 /// Settings of the data path.
@@ -39,6 +41,10 @@ pub struct SessionConfig {
     pub delay_levels: u32,
     /// Whether replies of request-reply are stored besides being pushed.
     pub stores_replies: bool,
+    /// Whether half messages are refused.
+    pub reject_transactions: bool,
+    /// What timed messages may ask for.
+    pub timers: TimerRules,
 }
 
 /// See the module's text.
@@ -67,6 +73,10 @@ pub struct Shared {
     pub control: Control,
     /// Pops.
     pub pops: Pops,
+    /// Ends transactions.
+    pub transactions: Addr<Shell<Transactions>>,
+    /// How the timers are doing.
+    pub timers: Arc<TimerFigures>,
     /// The log, to read.
     pub log: CommitLog,
     /// How queries by key are answered.

@@ -17,6 +17,7 @@ mod pop;
 mod register;
 mod route;
 mod stats;
+mod transactions;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -31,6 +32,7 @@ pub use pop::*;
 pub use register::*;
 pub use route::*;
 pub use stats::*;
+pub use transactions::*;
 
 /// Compact standard JSON.
 ///
