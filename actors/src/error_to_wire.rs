@@ -20,6 +20,7 @@ use crate::{
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
     session::{PullRequest, PushFailure, SessionConfig, StoredReply},
+    settings::SettingsError,
     timer::TimerRefusal,
     topic::{LightRefusal, TopicError, TopicView, names::InvalidTopic},
     transaction::EndRefusal,
@@ -178,6 +179,39 @@ pub fn no_topic(cmd: &Command, topic: &str) -> Command {
 /// Files that an operator wanted removed, and that could not be.
 pub fn not_cleaned(cmd: &Command, reason: &str) -> Command {
     refuse(cmd, rs::SYSTEM_ERROR, reason)
+}
+
+/// An order for a static topic, whose queues are numbered over several brokers.
+pub fn no_static_topics(cmd: &Command) -> Command {
+    let topic = cmd.ext.get("topic").unwrap_or_default();
+    let remark = format!(
+        "static topics are not served: topic[{topic}] can be made as a plain one (updateTopic)"
+    );
+    refuse(cmd, rs::REQUEST_CODE_NOT_SUPPORTED, remark)
+}
+
+/// A statistic that there is not.
+pub fn no_statistic(cmd: &Command, name: &str, key: &str) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("The stats <{name}> <{key}> not exist"))
+}
+
+/// A body that is not the JSON that it has to be.
+pub fn bad_body(cmd: &Command, error: &impl Display) -> Command {
+    refuse(cmd, rs::INVALID_PARAMETER, format!("the body cannot be read: {error}"))
+}
+
+/// A body that has to be the text of a properties file, and is not.
+pub fn bad_properties(cmd: &Command, reason: &str) -> Command {
+    refuse(cmd, rs::INVALID_PARAMETER, format!("the properties cannot be read: {reason}"))
+}
+
+/// A change of the configuration that was refused.
+pub fn settings(cmd: &Command, error: &SettingsError) -> Command {
+    let code = match error {
+        SettingsError::Refused(_) => rs::INVALID_PARAMETER,
+        SettingsError::File { .. } => rs::SYSTEM_ERROR,
+    };
+    refuse(cmd, code, error)
 }
 
 /// A consumer group that does not exist and may not be made.
@@ -463,6 +497,7 @@ pub fn refused_by_namesrv(cmd: &Command, refusal: &Refusal) -> Command {
         }
         Refusal::NoKey { .. } | Refusal::NoNamespace(_) => rs::QUERY_NOT_FOUND,
         Refusal::Settings(UpdateError::BlackList(_)) => rs::NO_PERMISSION,
+        Refusal::Settings(UpdateError::File(_)) => rs::SYSTEM_ERROR,
         Refusal::Settings(_) | Refusal::Properties(_) => rs::INVALID_PARAMETER,
         Refusal::Header(_)
         | Refusal::Announcement(_)

@@ -14,6 +14,7 @@
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`expiry`] (messages
 //! that are not delivered any more), [`dedup`] (messages that are sent twice), [`schedule`] (delayed messages),
+//! [`settings`] (the configuration while it runs), [`statistics`] (what came and went),
 //! [`transaction`] (half messages), [`timer`] (timed ones),
 //! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
@@ -35,6 +36,8 @@ pub mod registrar;
 pub mod registry;
 pub mod schedule;
 pub mod session;
+pub mod settings;
+pub mod statistics;
 pub mod timer;
 pub mod topic;
 pub mod traffic;

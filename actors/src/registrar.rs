@@ -34,6 +34,8 @@ use tokio::sync::oneshot;
 
 use servers::{Outcome, Servers, Turn};
 
+use crate::settings::Live;
+
 /// How long a name server may take to take the broker out at its stop.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long after the loss of a connection its name server is told again.
@@ -57,7 +59,7 @@ pub struct RegistrarConfig {
     /// The broker's address for slaves.
     pub ha_server_addr: String,
     /// What clients may do with the broker's topics at most (`brokerPermission`).
-    pub permission: i32,
+    pub permission: Live<i32>,
     /// Whether tables are sent compressed (`compressedRegister`).
     pub compressed: bool,
     /// How often the table is told again (`registerNameServerPeriod`).
@@ -237,8 +239,9 @@ fn is_older(new: &DataVersion, known: &DataVersion) -> bool {
 /// REGISTER_BROKER (103) with all topics, as far as the broker's permission lets clients use them.
 fn register_request(config: &RegistrarConfig, table: &TopicConfigSerializeWrapper) -> Command {
     let mut topics = table.clone();
-    if config.permission & PERM_READ_WRITE != PERM_READ_WRITE {
-        topics.topic_config_table.values_mut().for_each(|topic| topic.perm &= config.permission);
+    let permission = config.permission.get();
+    if permission & PERM_READ_WRITE != PERM_READ_WRITE {
+        topics.topic_config_table.values_mut().for_each(|topic| topic.perm &= permission);
     }
     let content = RegisterBrokerBody {
         filter_server_list: Vec::new(),

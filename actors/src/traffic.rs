@@ -23,6 +23,23 @@ const PERIOD: Duration = Duration::from_secs(10);
 const NOTES_MAX: usize = 61;
 const DAY_MS: i64 = 86_400_000;
 
+/// How long messages take to be stored, as the Java broker sorts them: up to so many ms, and its name.
+pub const PUT_TIMES: [(u64, &str); 13] = [
+    (0, "<=0ms"),
+    (10, "0~10ms"),
+    (50, "10~50ms"),
+    (100, "50~100ms"),
+    (200, "100~200ms"),
+    (500, "200~500ms"),
+    (1_000, "500ms~1s"),
+    (2_000, "1~2s"),
+    (3_000, "2~3s"),
+    (4_000, "3~4s"),
+    (5_000, "4~5s"),
+    (10_000, "5~10s"),
+    (u64::MAX, "10s~"),
+];
+
 /// Messages stored for clients and delivered to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -47,6 +64,9 @@ pub struct Traffic {
     stored: AtomicU64,
     delivered: AtomicU64,
     notes: Mutex<Notes>,
+    put_times: [AtomicU64; PUT_TIMES.len()],
+    put_max_ms: AtomicU64,
+    read_max_ms: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +87,32 @@ impl Traffic {
     /// So many messages are on their way to a consumer.
     pub fn delivered(&self, messages: u64) {
         self.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// So many messages were stored, and answered, after this time.
+    pub fn put_took(&self, time: Duration, messages: u64) {
+        let ms = time.as_millis() as u64;
+        let place = PUT_TIMES.iter().position(|(most, _)| ms <= *most);
+        if let Some(counter) = place.and_then(|at| self.put_times.get(at)) {
+            counter.fetch_add(messages, Ordering::Relaxed);
+        }
+        self.put_max_ms.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    /// A pull had to wait for so long for the disk.
+    pub fn read_took(&self, time: Duration) {
+        self.read_max_ms.fetch_max(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// How many messages were stored in which time, in the order of [`PUT_TIMES`].
+    pub fn put_times(&self) -> [u64; PUT_TIMES.len()] {
+        std::array::from_fn(|at| self.put_times[at].load(Ordering::Relaxed))
+    }
+
+    /// The longest times of a send and of a pull that had to wait for the disk, in ms.
+    pub fn longest_ms(&self) -> (u64, u64) {
+        let load = |max: &AtomicU64| max.load(Ordering::Relaxed);
+        (load(&self.put_max_ms), load(&self.read_max_ms))
     }
 
     /// All since the start.
@@ -155,6 +201,19 @@ mod tests {
         assert!((rates.stored[1] - 5_100.0 / 60.0).abs() < 0.01, "{rates:?}");
         assert!((rates.stored[2] - (55.0 * 100.0 + 5_000.0) / 600.0).abs() < 0.01, "{rates:?}");
         assert_eq!(rates.delivered, [0.0; 3]);
+    }
+
+    #[test]
+    fn times_are_sorted_as_in_java() {
+        let traffic = Traffic::default();
+        for (ms, messages) in [(0, 5), (1, 2), (10, 1), (11, 3), (60_000, 4)] {
+            traffic.put_took(Duration::from_millis(ms), messages);
+        }
+        traffic.read_took(Duration::from_millis(7));
+        let times = traffic.put_times();
+        assert_eq!((times[0], times[1], times[2], times[12]), (5, 3, 3, 4));
+        assert_eq!(times.iter().sum::<u64>(), 15);
+        assert_eq!(traffic.longest_ms(), (60_000, 7));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The configuration of a broker as a whole: its layers, what the machine adds, and the pairs of
 //! values that cannot both be. The structs that its actors are given stand in `broker_parts`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -62,6 +62,8 @@ pub struct BrokerConfig {
     pub namesrv_listen_port: u16,
     /// All of it, for people and admin tools.
     pub effective: Effective,
+    /// The file of `-c`, where changes at run time are kept.
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -83,13 +85,15 @@ impl BrokerConfig {
         let beneath = java_environment(role, surroundings);
         let mut all = Merged::read(&schema, beneath, sources, surroundings, &mut warnings)?;
         fill_from_machine(&mut all, surroundings);
-        let config = Self::from_values(&all)?;
+        let mut config = Self::from_values(&all)?;
         config.check(role, &all)?;
+        config.file.clone_from(&sources.file);
         warn_of_surprises(&config, sources, surroundings, &all, &mut warnings);
         Ok(Loaded { config, warnings })
     }
 
-    fn from_values(all: &Merged) -> Result<Self, LoadError> {
+    /// The typed form of values that are all there.
+    pub(crate) fn from_values(all: &Merged) -> Result<Self, LoadError> {
         Ok(Self {
             identity: all.view()?,
             network: all.view()?,
@@ -108,11 +112,12 @@ impl BrokerConfig {
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
             effective: all.effective(),
+            file: None,
         })
     }
 
     /// The pairs of values that cannot both be.
-    fn check(&self, role: Role, all: &Merged) -> Result<(), LoadError> {
+    pub(crate) fn check(&self, role: Role, all: &Merged) -> Result<(), LoadError> {
         let port = self.network.listen_port;
         let namesrv_port = self.namesrv_listen_port;
         let ours = [port, port.saturating_sub(2)];

@@ -16,6 +16,7 @@
 //! | `java_keys` | keys that the Java daemons know and that mean nothing here |
 //! | `layer`, `admit`, `merge` | one layer; what is taken from it; all together |
 //! | `properties` | the reader of Java properties |
+//! | `change`, `edit` | changes at run time, and the file's text after them |
 //! | `effective` | what `-p` prints |
 //! | `surroundings` | what is taken from the machine |
 //!
@@ -31,6 +32,8 @@
 mod admit;
 mod broker;
 mod broker_parts;
+mod change;
+mod edit;
 mod effective;
 mod error;
 mod java_keys;
@@ -49,6 +52,9 @@ pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, PullConfig,
     RegistrationConfig, RetentionConfig, StoreConfig, TimerConfig, TopicConfig, TransactionConfig,
+};
+pub use change::{
+    AT_RUN_TIME, ChangeError, Changed, Difference, edited_broker_file, edited_namesrv_file,
 };
 pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};

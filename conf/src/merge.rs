@@ -117,7 +117,8 @@ impl Merged {
     }
 }
 
-fn place_of(path: &Path) -> Option<Place> {
+/// The format of a file, by its name.
+pub(crate) fn place_of(path: &Path) -> Option<Place> {
     match path.extension()?.to_str()? {
         "toml" => Some(Place::Toml),
         "conf" | "properties" => Some(Place::Properties),

@@ -24,6 +24,8 @@ pub struct NamesrvConfig {
     pub log: LogConfig,
     /// All of it, for people and admin tools.
     pub effective: Effective,
+    /// The file of `-c`, where changes at run time are kept.
+    pub file: Option<PathBuf>,
 }
 
 /// Brokers and routes. A field has the name of its key in snake case; the shipped `namesrv.toml` says
@@ -64,7 +66,9 @@ impl NamesrvConfig {
         let schema = Schema::namesrv()?;
         let beneath = Layer::default();
         let all = Merged::read(&schema, beneath, sources, surroundings, &mut warnings)?;
-        Ok(Loaded { config: Self::finish(all, surroundings)?, warnings })
+        let mut config = Self::finish(all, surroundings)?;
+        config.file.clone_from(&sources.file);
+        Ok(Loaded { config, warnings })
     }
 
     /// The name server inside `gantry standalone`: the defaults, with the sockets and the log of its
@@ -91,6 +95,7 @@ impl NamesrvConfig {
             routes: all.view()?,
             log: all.view()?,
             effective: all.effective(),
+            file: None,
         })
     }
 }

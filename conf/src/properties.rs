@@ -12,6 +12,8 @@
 //!
 //! A key may come twice: all are kept here, in order, and the last one wins where they are used.
 
+use std::{fmt::Write, ops::Range};
+
 use thiserror::Error;
 
 /// Blanks of the format.
@@ -48,6 +50,84 @@ pub fn parse(text: &str) -> Result<Vec<Property>, MalformedEscape> {
         .into_iter()
         .map(|(line, content)| property(&content).ok_or(MalformedEscape { line }).map(at(line)))
         .collect()
+}
+
+/// A key, and the bytes of the text that hold it with its value, from its first character to the end of
+/// its last line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// The key.
+    pub key: String,
+    /// Where it stands.
+    pub span: Range<usize>,
+}
+
+/// Where the keys of a text stand, in order; one that cannot be read is left out.
+pub(crate) fn placed(text: &str) -> Vec<Placed> {
+    let mut lines = physical_lines(text).into_iter();
+    let mut all = Vec::new();
+    while let Some(first) = lines.next() {
+        let line = text.get(first.clone()).unwrap_or_default();
+        let content = line.trim_start_matches(BLANKS);
+        if content.is_empty() || content.starts_with(['#', '!']) {
+            continue;
+        }
+        let (start, mut end) = (first.end - content.len(), first.end);
+        let (mut joined, mut is_open) = (content.to_owned(), is_continued(content));
+        while is_open {
+            joined.pop();
+            let Some(next) = lines.next() else { break };
+            let more = text.get(next.clone()).unwrap_or_default().trim_start_matches(BLANKS);
+            joined.push_str(more);
+            (end, is_open) = (next.end, is_continued(&joined));
+        }
+        if let Some((key, _)) = property(&joined) {
+            all.push(Placed { key, span: start..end });
+        }
+    }
+    all
+}
+
+/// The lines of a text without their ends.
+fn physical_lines(text: &str) -> Vec<Range<usize>> {
+    let (mut lines, mut start) = (Vec::new(), 0);
+    while start < text.len() {
+        let rest = text.get(start..).unwrap_or_default();
+        let len = rest.find(['\n', '\r']).unwrap_or(rest.len());
+        lines.push(start..start + len);
+        let ends = rest.get(len..).unwrap_or_default();
+        start += len + if ends.starts_with("\r\n") { 2 } else { 1 };
+    }
+    lines
+}
+
+/// A value as it must be written to be read as it is.
+pub fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for (at, c) in value.char_indices() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\u{c}' => text.push_str("\\f"),
+            ' ' | '=' | ':' if at == 0 => text.extend(['\\', c]),
+            c if u32::from(c) < 0x100 => text.push(c),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a string cannot fail.
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    text
+}
+
+/// The ISO-8859-1 bytes of a text; what they do not have is escaped.
+pub fn to_latin1(text: &str) -> Vec<u8> {
+    let byte = |c: char| u8::try_from(u32::from(c)).unwrap_or(b'?');
+    text.chars().map(byte).collect()
 }
 
 fn at(line: usize) -> impl Fn((String, String)) -> Property {

@@ -68,10 +68,14 @@ impl Schema {
         self.shipped.0.iter().map(|entry| entry.key.as_str())
     }
 
+    /// What a key is called now.
+    pub fn name_of<'a>(&self, key: &'a str) -> &'a str {
+        OLDER_SPELLINGS.iter().find(|(older, _)| *older == key).map_or(key, |(_, now)| now)
+    }
+
     /// What `key` is here.
     pub fn look_up(&self, key: &str) -> Known<'_> {
-        let older = OLDER_SPELLINGS.iter().find(|(older, _)| *older == key);
-        let name = older.map_or(key, |(_, now)| now);
+        let name = self.name_of(key);
         match self.shipped.0.iter().find(|entry| entry.key == name) {
             Some(entry) => Known::Key(&entry.key, &entry.value),
             None if self.keys_without_effect().any(|known| known == key) => Known::WithoutEffect,

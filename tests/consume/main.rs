@@ -8,6 +8,7 @@
 mod harness;
 
 mod broadcast;
+mod operating;
 mod ordered;
 mod shared;
 mod tools;

@@ -9,7 +9,7 @@ use gantry_codec::{
 use crate::{Inbox, Stage, config, harness::traffic::eventually, names, numbers};
 
 impl Stage {
-    async fn ask(&self, request: Command) -> Command {
+    pub async fn ask(&self, request: Command) -> Command {
         let limit = std::time::Duration::from_secs(15);
         self.client.remoting().ask(&self.daemon.broker, request, limit).await.unwrap()
     }

@@ -20,6 +20,8 @@ use crate::{
     },
     schedule::{Schedule, ScheduleParts},
     session::{About, ColdReader, ColdReaders},
+    settings::{Settings, SettingsParts},
+    statistics::{Sampler, SendBacks, Sources, Statistics},
     topic::{Facts, TopicTable, Topics, facts::RetryTopicMaker},
     traffic::{Meter, Traffic},
 };
@@ -38,12 +40,12 @@ impl Start<'_> {
                 broker_name: identity.broker_name.as_str().into(),
                 broker_addr: advertised.to_string().into(),
                 server_side_reset: true,
-                sql92: self.config.pull.enable_property_filter,
+                sql92: self.live.sql92.clone(),
                 serves_light_queues: self.light_queues_on(),
             },
             groups: GroupsConfig {
-                auto_create: groups.auto_create_subscription_group,
-                notify: groups.notify_consumer_ids_changed_enable,
+                auto_create: self.live.creates_groups.clone(),
+                notify: self.live.notifies_members.clone(),
                 client_expiry: groups.channel_expired_timeout,
                 disconnected_lock: groups.disconnected_lock,
                 place: dispatch_place(),
@@ -130,13 +132,54 @@ impl Start<'_> {
         });
         self.started("meter", self.tree.start(spec).await)?;
         Ok(About {
-            effective: self.config.effective.clone(),
+            in_effect: self.live.clone(),
             started_ms: self.seams.clock.now_ms(),
             traffic,
             dispatched: dispatched.clone(),
             disk: self.seams.disk.clone(),
             clock: self.seams.clock.clone(),
         })
+    }
+
+    pub(super) async fn start_statistics(
+        &self,
+        topics: &Arc<TopicTable>,
+        control: &group::Control,
+        about: &About,
+    ) -> Result<(Arc<Statistics>, Arc<Sources>), BrokerStartError> {
+        let statistics = Arc::new(Statistics::default());
+        let sources = Arc::new(Sources {
+            topics: topics.clone(),
+            control: control.clone(),
+            send_backs: Arc::new(SendBacks::default()),
+            traffic: about.traffic.clone(),
+            cluster: self.config.identity.broker_cluster_name.as_str().into(),
+        });
+        let (kept, counters) = (statistics.clone(), sources.clone());
+        let clock = self.seams.clock.clone();
+        let spec = ChildSpec::new("sampler", Policy::RestartEmpty, move |_| {
+            Ok(Sampler::new(kept.clone(), counters.clone(), clock.clone()))
+        });
+        self.started("sampler", self.tree.start(spec.place(Place::named("watch"))).await)?;
+        Ok((statistics, sources))
+    }
+
+    pub(super) async fn start_settings(
+        &self,
+        topics: &Addr<Shell<Topics>>,
+    ) -> Result<Addr<Shell<Settings>>, BrokerStartError> {
+        let parts = SettingsParts {
+            in_effect: self.live.clone(),
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+            log: self.child_log("settings"),
+        };
+        let topics = topics.clone();
+        let spec = ChildSpec::new("settings", Policy::RestartFromDisk, move |_| {
+            Ok(Settings::new(parts.clone(), topics.clone()))
+        });
+        let spec = spec.place(Place::named("metadata"));
+        self.started("settings", self.tree.start(spec).await)
     }
 
     /// More than one, so that one slow read does not hold up all others.

@@ -8,7 +8,7 @@ use gantry_storage::{DelayLevels, Index, PhysicalOffset, Store, mappings_max};
 use gantry_supervisor::{ChildSpec, Place, Policy, Shell, Tree, Verdict};
 use slog::warn;
 
-use super::{BrokerStartError, LogActors, Start, settings::retention_policy};
+use super::{BrokerStartError, LogActors, Start};
 use crate::{
     group,
     log::{
@@ -17,7 +17,7 @@ use crate::{
         checkpointer::Checkpointer,
         cleaner::{Cleaner, CleanerParts},
         dispatcher::{DispatchSignal, DispatchTargets, Dispatcher, LogAdvanced},
-        flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
+        flusher::{FlushQueue, FlushWatch, Flusher},
         key_index::{KeyIndex, KeyIndexParts},
         preparer::{PIECE_BYTES, Preparer},
         state::LogState,
@@ -132,23 +132,18 @@ impl Start<'_> {
         queue: &Arc<FlushQueue>,
         state: &Arc<LogState>,
     ) -> Result<Addr<Shell<Flusher>>, BrokerStartError> {
-        let flush = &self.config.flush;
-        let (timeout, watched) = (flush.sync_flush_timeout, queue.clone());
+        let (timeout, watched) = (self.live.flush_timeout.clone(), queue.clone());
         let logger = self.child_log("flush watch");
         let watch = ChildSpec::new("flush watch", Policy::RestartEmpty, move |_| {
-            Ok(FlushWatch::new(watched.clone(), timeout, logger.clone()))
+            Ok(FlushWatch::new(watched.clone(), timeout.clone(), logger.clone()))
         });
         self.started("flush watch", tree.start(watch.place(dispatch_place())).await)?;
-        let pace = FlushPace {
-            interval: flush.flush_interval_commit_log,
-            least_pages: flush.flush_commit_log_least_pages,
-            thorough_interval: flush.flush_commit_log_thorough_interval,
-        };
+        let pace = self.live.flush_pace.clone();
         let (log, queue, state) = (store.log().clone(), queue.clone(), state.clone());
         let logger = self.child_log("flusher");
         let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
             let (queue, state) = (queue.clone(), state.clone());
-            Ok(Flusher::new(log.clone(), queue, state, pace, logger.clone()))
+            Ok(Flusher::new(log.clone(), queue, state, pace.clone(), logger.clone()))
         });
         self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)
     }
@@ -200,7 +195,6 @@ impl Start<'_> {
         index: Option<Index>,
         timers: Arc<TimerFigures>,
     ) -> Result<Addr<Shell<Cleaner>>, BrokerStartError> {
-        let retention = &self.config.retention;
         let parts = CleanerParts {
             disk: self.seams.disk.clone(),
             clock: self.seams.clock.clone(),
@@ -211,11 +205,8 @@ impl Start<'_> {
             queues: facts.queues.clone(),
             index,
             offsets: control.offsets().clone(),
-            policy: retention_policy(retention),
-            keeps_unconsumed: retention.never_delete_unconsumed,
+            retention: self.live.retention.clone(),
             timers,
-            interval: retention.clean_resource_interval,
-            file_interval: retention.delete_commit_log_files_interval,
             log_to: self.child_log("cleaner"),
         };
         // Recovery has the queues begin where the log does; a predecessor may have left off anywhere.

@@ -50,6 +50,7 @@ use crate::{
     net::Network,
     pop::{parts::PopParts, pops::load_states, waiters::WaiterCount},
     session::Shared,
+    settings::{FollowSettings, InEffect},
     topic::{Facts, QueueSlot, TopicTable},
 };
 
@@ -102,7 +103,9 @@ impl Broker {
         log: Logger,
     ) -> Result<Self, BrokerStartError> {
         let tree = parent.subtree("broker");
-        let started = Start { config, seams: &seams, tree: &tree, log: &log }.run().await;
+        let now_ms = seams.clock.now_ms();
+        let live = Arc::new(InEffect::new(config.clone(), seams.memory_bytes, now_ms));
+        let started = Start { config, live, seams: &seams, tree: &tree, log: &log }.run().await;
         if started.is_err() {
             tree.stop().await;
         }
@@ -112,6 +115,11 @@ impl Broker {
     /// The supervision tree.
     pub fn tree(&self) -> &Tree {
         &self.tree
+    }
+
+    /// Calls `follower` with the configuration after each change from now on.
+    pub fn follow_settings(&self, follower: impl Fn(&BrokerConfig) + Send + 'static) {
+        self.shared.settings.do_send(FollowSettings(Box::new(follower)));
     }
 
     /// Stops it in order: no new connections, what is in flight is answered, everything is flushed,
@@ -155,6 +163,8 @@ impl Broker {
 /// A start under way.
 struct Start<'a> {
     config: &'a BrokerConfig,
+    /// The part of it that may change.
+    live: Arc<InEffect>,
     seams: &'a Seams,
     tree: &'a Tree,
     log: &'a Logger,
@@ -179,6 +189,7 @@ impl Start<'_> {
         let levels = self.delay_levels();
         let store = Store::open(self.store_config(&levels), self.seams.disk.clone())?;
         let store = Arc::new(store);
+        self.live.set_started_at(store.report().log_end);
         info!(self.log, "store opened"; "report" => %store.report());
         self.warn_of_mappings(store.report().queues as u64);
         let table = Arc::new(TopicTable::default());
@@ -204,19 +215,19 @@ impl Start<'_> {
             topics: table.clone(),
             queues,
             log: store.log().clone(),
-            hot_bytes: self.pull_limits().hot_bytes,
+            hot_bytes: self.live.session.load().pull.hot_bytes,
         });
         let control = self.start_groups(&store, &facts, &topics, advertised).await?;
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
         let timers = self.start_timers(&store, &table, &actors.appender).await?;
-        let session = self.session_config(advertised, &levels, store.report().log_end);
+        let session = self.session_config(advertised, &levels);
         let cold = self.start_cold_readers().await?;
         let undertaker = self.start_undertaker(&store, &table, &topics, &actors.appender).await?;
         let parts = PopParts {
             facts: facts.clone(),
             topics_root: topics.clone(),
             log: store.log().clone(),
-            limits: session.limits,
+            limits: self.live.session.load().pull,
             appender: actors.appender.clone(),
             cold: cold.clone(),
             broker_name: session.broker_name.clone(),
@@ -243,9 +254,15 @@ impl Start<'_> {
         );
         let cleaner = cleaner.await?;
 
+        let about = self.start_about(&actors.signal).await?;
+        let (statistics, counters) = self.start_statistics(&table, &control, &about).await?;
         let shared = Arc::new(Shared {
             config: session,
-            about: self.start_about(&actors.signal).await?,
+            limits: self.live.session.clone(),
+            settings: self.start_settings(&topics).await?,
+            about,
+            statistics,
+            counters,
             topics: table,
             light,
             topics_root: topics,

@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 
 use gantry_codec::body::MessageRequestMode;
-use gantry_conf::{AppenderPlacement, RequestMode, RetentionConfig};
-use gantry_storage::{
-    DelayLevels, LogConfig, PhysicalOffset, PullLimits, StoreConfig, retention::RetentionPolicy,
-};
+use gantry_conf::{AppenderPlacement, RequestMode};
+use gantry_storage::{DelayLevels, LogConfig, StoreConfig};
 use gantry_supervisor::{Exit, Place};
 use slog::{Logger, o};
 
@@ -43,24 +41,6 @@ impl Start<'_> {
         DelayLevels::new(&self.config.topics.message_delays)
     }
 
-    pub(super) fn pull_limits(&self) -> PullLimits {
-        let pull = &self.config.pull;
-        let limit = |count: usize, bytes: usize| (count as u32, bytes as u64);
-        PullLimits {
-            messages_max: 32,
-            hot: limit(
-                pull.max_transfer_count_on_message_in_memory,
-                pull.max_transfer_bytes_on_message_in_memory,
-            ),
-            cold: limit(
-                pull.max_transfer_count_on_message_in_disk,
-                pull.max_transfer_bytes_on_message_in_disk,
-            ),
-            hot_bytes: self.seams.memory_bytes / 100 * pull.access_message_in_memory_max_ratio,
-            started_at: PhysicalOffset(0),
-        }
-    }
-
     pub(super) fn pop_settings(&self) -> PopSettings {
         let pop = &self.config.pop;
         PopSettings {
@@ -83,7 +63,6 @@ impl Start<'_> {
         &self,
         advertised: SocketAddr,
         levels: &DelayLevels,
-        started_at: PhysicalOffset,
     ) -> SessionConfig {
         let identity = &self.config.identity;
         let mut suffix = String::new();
@@ -96,18 +75,13 @@ impl Start<'_> {
         }
         SessionConfig {
             store_host: advertised,
+            cluster: identity.broker_cluster_name.as_str().into(),
             broker_name: identity.broker_name.as_str().into(),
             region: identity.region_id.clone(),
             trace_on: identity.trace_on,
             property_suffix: suffix,
-            message_bytes_max: self.config.store.max_message_size,
-            permission: identity.broker_permission,
-            long_polling: self.config.pull.long_polling_enable,
-            short_polling_ms: self.config.pull.short_polling_time.as_millis() as i64,
             delay_levels: levels.count(),
-            limits: PullLimits { started_at, ..self.pull_limits() },
             stores_replies: self.config.topics.store_reply_message_enable,
-            skip_damaged: self.config.pull.skip_damaged_messages,
             reject_transactions: self.config.transactions.reject_transaction_message,
             timers: self.timer_rules(),
         }
@@ -128,8 +102,7 @@ impl Start<'_> {
         CatalogConfig {
             cluster: identity.broker_cluster_name.clone(),
             broker: identity.broker_name.clone(),
-            auto_create: topics.auto_create_topic_enable,
-            default_queues: topics.default_topic_queue_nums as i32,
+            live: self.live.topics.clone(),
             delay_levels: topics.message_delays.len() as i32,
             trace_topic: topics.trace_topic_enable.then(|| topics.msg_trace_topic_name.clone()),
             timer_topic: self.config.timers.timer_wheel_enable,
@@ -146,18 +119,5 @@ impl Start<'_> {
         started: Result<T, Exit>,
     ) -> Result<T, BrokerStartError> {
         started.map_err(|reason| BrokerStartError::Actor { actor, reason })
-    }
-}
-
-pub(super) fn retention_policy(config: &RetentionConfig) -> RetentionPolicy {
-    RetentionPolicy {
-        reserved_ms: i64::from(config.file_reserved_time) * 3_600_000,
-        delete_hours: config.delete_when.clone(),
-        max_used_percent: config.disk_max_used_space_ratio,
-        forcible_percent: config.disk_space_clean_forcibly_ratio,
-        warning_percent: config.disk_space_warning_level_ratio,
-        cleans_forcibly: config.clean_file_forcibly_enable,
-        batch_max: config.delete_file_batch_max,
-        log_bytes: config.retention_bytes,
     }
 }

@@ -111,7 +111,7 @@ impl Start<'_> {
             broker_addr: advertised.to_string(),
             broker_id: identity.broker_id as i64,
             ha_server_addr: ha,
-            permission: identity.broker_permission,
+            permission: self.live.permission.clone(),
             compressed: registration.compressed_register,
             period: registration.register_name_server_period,
             timeout: registration.register_broker_timeout,

@@ -34,7 +34,7 @@ impl Start<'_> {
             facts: facts.clone(),
             topics_root: topics.clone(),
             log: store.log().clone(),
-            hot_bytes: self.pull_limits().hot_bytes,
+            hot_bytes: self.live.session.load().pull.hot_bytes,
             appender: actors.appender.clone(),
             cold: cold.clone(),
             control: control.clone(),

@@ -4,14 +4,35 @@
 //! `gantry::log::appender` is meant by `appender`, by `log` and by `gantry`. The actor's name goes
 //! first, then the innermost module.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, sync::Arc};
 
+use arc_swap::ArcSwap;
 use gantry_conf::{LogLevel, LogLevels};
 use slog::{Drain, KV, Key, Level, OwnedKVList, Record, Serializer};
 
 /// Passes on what is wanted.
 pub struct ByComponent<D> {
     drain: D,
+    levels: LevelSwitch,
+}
+
+/// What is wanted; may be changed while others log.
+#[derive(Clone)]
+pub struct LevelSwitch(Arc<ArcSwap<Levels>>);
+
+impl LevelSwitch {
+    /// A switch at these levels.
+    pub fn new(levels: &LogLevels) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Levels::new(levels))))
+    }
+
+    /// From now on, lines of these levels.
+    pub fn set(&self, levels: &LogLevels) {
+        self.0.store(Arc::new(Levels::new(levels)));
+    }
+}
+
+struct Levels {
     default: Level,
     components: HashMap<String, Level>,
     /// The most that any component wants.
@@ -20,12 +41,18 @@ pub struct ByComponent<D> {
 
 impl<D> ByComponent<D> {
     /// A filter before `drain`.
-    pub fn new(drain: D, levels: &LogLevels) -> Self {
+    pub fn new(drain: D, levels: LevelSwitch) -> Self {
+        Self { drain, levels }
+    }
+}
+
+impl Levels {
+    fn new(levels: &LogLevels) -> Self {
         let default = level(levels.default);
         let components: HashMap<String, Level> =
             levels.components.iter().map(|(name, at)| (name.clone(), level(*at))).collect();
         let most = components.values().copied().fold(default, Level::max);
-        Self { drain, default, components, most }
+        Self { default, components, most }
     }
 
     fn wanted(&self, record: &Record<'_>, values: &OwnedKVList) -> bool {
@@ -54,11 +81,15 @@ impl<D: Drain<Ok = (), Err = slog::Never>> Drain for ByComponent<D> {
     type Err = slog::Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
-        if self.wanted(record, values) { self.drain.log(record, values) } else { Ok(()) }
+        if self.levels.0.load().wanted(record, values) {
+            self.drain.log(record, values)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_enabled(&self, level: Level) -> bool {
-        level.is_at_least(self.most)
+        level.is_at_least(self.levels.0.load().most)
     }
 }
 
@@ -106,13 +137,20 @@ mod tests {
         }
     }
 
-    fn logger(levels: &str) -> (Logger, Kept) {
+    fn levels(levels: &str) -> LogLevels {
         let set = vec![format!("logLevel={levels}")];
         let sources = Sources { set, ..Sources::default() };
         let bare = Surroundings::bare("/home");
-        let config = BrokerConfig::load(Role::Broker, &sources, &bare).unwrap().config;
+        BrokerConfig::load(Role::Broker, &sources, &bare).unwrap().config.log.levels
+    }
+
+    fn logger_of(switch: LevelSwitch) -> (Logger, Kept) {
         let kept = Kept::default();
-        (Logger::root(ByComponent::new(kept.clone(), &config.log.levels), o!()), kept)
+        (Logger::root(ByComponent::new(kept.clone(), switch), o!()), kept)
+    }
+
+    fn logger(text: &str) -> (Logger, Kept) {
+        logger_of(LevelSwitch::new(&levels(text)))
     }
 
     fn kept(kept: &Kept) -> Vec<String> {
@@ -126,6 +164,16 @@ mod tests {
         debug!(log, "no");
         assert_eq!(kept(&lines), ["yes"]);
         assert!(log.is_enabled(Level::Info) && !log.is_enabled(Level::Debug));
+    }
+
+    #[test]
+    fn levels_change_while_loggers_are_in_use() {
+        let switch = LevelSwitch::new(&levels("warn"));
+        let (log, lines) = logger_of(switch.clone());
+        info!(log, "not yet");
+        switch.set(&levels("debug"));
+        debug!(log, "now");
+        assert_eq!(kept(&lines), ["now"]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use slog_async::{AsyncCore, AsyncGuard};
 use thiserror::Error;
 
 use super::{
-    log_levels::ByComponent,
+    log_levels::{ByComponent, LevelSwitch},
     log_lines::{self, Lines},
 };
 
@@ -47,6 +47,8 @@ pub struct LogFileError {
 pub struct Log {
     /// The root of all loggers.
     pub root: Logger,
+    /// Which lines are wanted.
+    pub levels: LevelSwitch,
     dropped: Arc<AtomicU64>,
     _writer: AsyncGuard,
 }
@@ -70,8 +72,9 @@ impl Log {
             .thread_name("log-lines".into())
             .build_with_guard();
         let drain = NonBlocking { core, dropped: dropped.clone(), untold: AtomicU64::new(0) };
-        let root = Logger::root(ByComponent::new(drain, &config.levels), o!());
-        Self { root, dropped, _writer: writer }
+        let levels = LevelSwitch::new(&config.levels);
+        let root = Logger::root(ByComponent::new(drain, levels.clone()), o!());
+        Self { root, levels, dropped, _writer: writer }
     }
 
     /// Lines that were dropped since the start because the queue was full.

@@ -102,7 +102,8 @@ fn run(plan: Plan, log: &LogConfig, warnings: &[Warning]) -> Result<(), Failure>
         let mut signals = Signals::listen(log.root.clone())
             .await
             .map_err(|error| Failure::Start(format!("signals cannot be heard: {error}")))?;
-        let started = start(plan, &Real::new(), &log.root, &mut io::stdout()).await?;
+        let started =
+            start(plan, &Real::new(log.levels.clone()), &log.root, &mut io::stdout()).await?;
         signals.requested().await;
         stop(started).await;
         info!(log.root, "stopped in order");

@@ -13,6 +13,7 @@ use slog::{Logger, o};
 
 use super::{
     failure::Failure,
+    log_levels::LevelSwitch,
     run::{Services, Started},
 };
 use crate::{
@@ -29,14 +30,17 @@ pub(super) struct Real {
     placement: Placement,
     seed: u64,
     cores: usize,
+    levels: LevelSwitch,
 }
 
 impl Real {
-    /// What this process runs on. Must be called on a thread of an actix system.
-    pub fn new() -> Self {
+    /// What this process runs on, and how its log is turned up and down. Must be called on a thread of an
+    /// actix system.
+    pub fn new(levels: LevelSwitch) -> Self {
         Self {
             placement: Placement::threads(),
             seed: fastrand::u64(..),
+            levels,
             cores: thread::available_parallelism().map_or(1, usize::from),
         }
     }
@@ -57,7 +61,10 @@ impl Services for Real {
         let settings = registry::NamesrvConfig {
             listen: network.listen_addr(),
             kv_config_path: config.routes.kv_config_path.clone(),
-            settings: registry::Settings::from(&config.routes),
+            settings: registry::Settings {
+                file: config.file.clone(),
+                ..registry::Settings::from(&config.routes)
+            },
             shown,
             connections_max: CONNECTIONS_MAX,
             limits: network.into(),
@@ -86,6 +93,8 @@ impl Services for Real {
         };
         let root = Tree::root("gantry", self.placement.clone(), log.clone(), self.seed);
         let broker = Broker::start(&config, seams, &root, log).await.map_err(failure)?;
+        let levels = self.levels.clone();
+        broker.follow_settings(move |config| levels.set(&config.log.levels));
         let addr = broker.addr;
         let stop = move || async move { broker.stop().await }.boxed_local();
         Ok(Started { service: "broker", addr, stop: Box::new(stop) })

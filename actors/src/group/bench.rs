@@ -28,7 +28,10 @@ use super::{
     start::{GroupSettings, Surroundings, start},
     testing::{Seen, watched_connection},
 };
-use crate::net::{ConnectionHandle, Outcome};
+use crate::{
+    net::{ConnectionHandle, Outcome},
+    settings::Live,
+};
 
 /// See the module's text.
 pub struct Bench {
@@ -140,12 +143,12 @@ pub fn settings() -> GroupSettings {
             broker_name: "broker-a".into(),
             broker_addr: "10.0.0.2:10911".into(),
             server_side_reset: true,
-            sql92: false,
+            sql92: Live::new(false),
             serves_light_queues: false,
         },
         groups: GroupsConfig {
-            auto_create: true,
-            notify: true,
+            auto_create: Live::new(true),
+            notify: Live::new(true),
             client_expiry: Duration::from_secs(120),
             disconnected_lock: super::locks::CLIENT_LEASE,
             place: Place::Here,

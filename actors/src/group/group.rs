@@ -256,7 +256,11 @@ mod tests {
         let log = Logger::root(Discard, o!());
         let slot = slot.clone();
         let rebalancer = tree.spawn(ChildSpec::new("rebalancer", Policy::RestartEmpty, |_| {
-            Ok(Rebalancer::new("g".into(), GroupDirectory::default(), true))
+            Ok(Rebalancer::new(
+                "g".into(),
+                GroupDirectory::default(),
+                crate::settings::Live::new(true),
+            ))
         }));
         let expiry = Duration::from_secs(120);
         tree.spawn(ChildSpec::new("group", Policy::RestartEmpty, move |_| {

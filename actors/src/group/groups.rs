@@ -31,6 +31,7 @@ use super::{
     rebalancer::Rebalancer,
     view::{Acting, GroupDirectory, GroupSlot, GroupView},
 };
+use crate::settings::Live;
 
 /// How often silent members are looked for.
 const SCAN_PERIOD: Duration = Duration::from_secs(10);
@@ -39,9 +40,9 @@ const SCAN_PERIOD: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct GroupsConfig {
     /// Groups that are not configured are made when they are used (`autoCreateSubscriptionGroup`).
-    pub auto_create: bool,
+    pub auto_create: Live<bool>,
     /// Members are told of changes (`notifyConsumerIdsChangedEnable`).
-    pub notify: bool,
+    pub notify: Live<bool>,
     /// A client that was silent for longer than this is taken to be gone (`channelExpiredTimeout`).
     pub client_expiry: Duration,
     /// How long a queue lock lasts after its last renewal once its owner's connection is gone
@@ -140,7 +141,7 @@ impl Groups {
 
     fn open_group(&mut self, name: &str) -> Result<Arc<GroupView>, OpenError> {
         if self.configs.get(name).is_none() {
-            if !self.config.auto_create {
+            if !self.config.auto_create.get() {
                 return Err(OpenError::Unknown(name.into()));
             }
             self.configs.create(name, self.clock.now_ms())?;
@@ -169,9 +170,9 @@ impl Groups {
     }
 
     fn spawn_rebalancer(&self, tree: &Tree, group: Arc<str>) -> Ref<Rebalancer> {
-        let (directory, enabled) = (self.directory.clone(), self.config.notify);
+        let (directory, enabled) = (self.directory.clone(), self.config.notify.clone());
         let spec = ChildSpec::new("rebalancer", Policy::RestartEmpty, move |_| {
-            Ok(Rebalancer::new(group.clone(), directory.clone(), enabled))
+            Ok(Rebalancer::new(group.clone(), directory.clone(), enabled.clone()))
         });
         tree.spawn(spec.place(self.config.place.clone()))
     }

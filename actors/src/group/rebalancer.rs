@@ -17,6 +17,7 @@ use gantry_supervisor::{ContextExt, Ctx, Logic, Receive, Reply};
 use tokio::time::Instant;
 
 use super::view::GroupDirectory;
+use crate::settings::Live;
 
 /// How long a change after a quiet time waits for others.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
@@ -71,13 +72,13 @@ impl Pace {
 pub struct Rebalancer {
     group: Arc<str>,
     groups: GroupDirectory,
-    enabled: bool,
+    enabled: Live<bool>,
     pace: Pace,
 }
 
 impl Rebalancer {
     /// The rebalancer of `group`; `enabled` is the broker's switch.
-    pub fn new(group: Arc<str>, groups: GroupDirectory, enabled: bool) -> Self {
+    pub fn new(group: Arc<str>, groups: GroupDirectory, enabled: Live<bool>) -> Self {
         Self { group, groups, enabled, pace: Pace::default() }
     }
 
@@ -85,7 +86,7 @@ impl Rebalancer {
         self.pace.notified(Instant::now());
         let Some(view) = self.groups.get(&self.group) else { return };
         let membership = view.membership();
-        let wanted = self.enabled && view.config.notify_consumer_ids_changed_enable;
+        let wanted = self.enabled.get() && view.config.notify_consumer_ids_changed_enable;
         if !wanted || membership.is_broadcasting() {
             return;
         }

@@ -215,6 +215,7 @@ impl Appender {
             Err(why) => return Ok(SendResult::Refused(why.into())),
         };
         let end = first + messages.len() as u64;
+        let before = self.round.bytes;
         let mut in_light = light.drain(..).peekable();
         for (message, offset) in messages.iter_mut().zip(first..) {
             let light = in_light.next_if(|(of, _)| *of == offset - first);
@@ -222,6 +223,7 @@ impl Appender {
             let place = Place { offset, now, continues: offset + 1 < end };
             self.store_new(send, message, properties, place, light.map(|(_, places)| places))?;
         }
+        send.slot.count_written(messages.len() as u64, (self.round.bytes - before) as u64);
         self.round.messages += messages.len();
         Ok(SendResult::Stored(first))
     }

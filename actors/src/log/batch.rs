@@ -11,7 +11,7 @@ use bytes::Bytes;
 use gantry_codec::frame::SerializeType;
 use gantry_storage::PhysicalOffset;
 use gantry_supervisor::Permit;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{dedup::Window, net::Deliver, session::SessionEvent, topic::QueueSlot};
 
@@ -44,6 +44,8 @@ pub struct SendBatch {
     pub windows: Vec<(usize, Arc<Window>)>,
     /// Whether it was stored and could not be flushed in time.
     pub flush_timed_out: bool,
+    /// When a session accepted it; nothing for a batch of the broker's own.
+    pub accepted: Option<Instant>,
     /// For the sender's own use, given back as it was.
     pub tag: u32,
     /// Where the results go.
@@ -137,6 +139,7 @@ impl SendBatch {
         self.wait_flush = false;
         self.windows.clear();
         self.flush_timed_out = false;
+        self.accepted = None;
         self.permit = None;
     }
 

@@ -33,6 +33,7 @@ use super::{
     batch::SendBatch,
     state::{LogState, Refusal},
 };
+use crate::settings::Live;
 
 /// The unit in which `flushCommitLogLeastPages` counts.
 const PAGE_BYTES: u64 = 4096;
@@ -143,7 +144,7 @@ pub struct Flusher {
     flusher: LogFlusher,
     queue: Arc<FlushQueue>,
     state: Arc<LogState>,
-    pace: FlushPace,
+    pace: Live<FlushPace>,
     flushed_at: Instant,
     log_to: Logger,
 }
@@ -154,7 +155,7 @@ impl Flusher {
         log: CommitLog,
         queue: Arc<FlushQueue>,
         state: Arc<LogState>,
-        pace: FlushPace,
+        pace: Live<FlushPace>,
         log_to: Logger,
     ) -> Self {
         let flusher = log.flusher();
@@ -194,7 +195,7 @@ impl Logic for Flusher {
     const NAME: &'static str = "flusher";
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        ctx.notify_later(Tick, self.pace.interval);
+        ctx.notify_later(Tick, self.pace.get().interval);
     }
 
     fn stopping(&mut self, _: &mut Ctx<Self>) {
@@ -223,11 +224,11 @@ impl Receive<Flush> for Flusher {
 impl Receive<Tick> for Flusher {
     fn receive(&mut self, _: Tick, ctx: &mut Ctx<Self>) -> Reply<()> {
         let unflushed = self.log.max_offset().since(self.log.flushed_offset());
-        if self.pace.is_due(unflushed, self.flushed_at.elapsed()) {
+        if self.pace.get().is_due(unflushed, self.flushed_at.elapsed()) {
             // Who waits meanwhile is refused if this fails; the reason is logged and kept.
             self.flush_waiting();
         }
-        ctx.notify_later(Tick, self.pace.interval);
+        ctx.notify_later(Tick, self.pace.get().interval);
         Reply::Now(())
     }
 }
@@ -235,23 +236,33 @@ impl Receive<Tick> for Flusher {
 /// See the module's text.
 pub struct FlushWatch {
     queue: Arc<FlushQueue>,
-    timeout: Duration,
+    timeout: Live<Duration>,
     log: Logger,
 }
 
 impl FlushWatch {
     /// Lets nobody in `queue` wait for much longer than `timeout`.
-    pub fn new(queue: Arc<FlushQueue>, timeout: Duration, log: Logger) -> Self {
+    pub fn new(queue: Arc<FlushQueue>, timeout: Live<Duration>, log: Logger) -> Self {
         Self { queue, timeout, log }
     }
 
     fn look(&mut self) {
-        let Some(limit) = Instant::now().checked_sub(self.timeout) else { return };
+        let timeout = self.timeout.get();
+        let Some(limit) = Instant::now().checked_sub(timeout) else { return };
         let count = self.queue.answer_overdue(limit);
         if count > 0 {
             warn!(self.log, "the disk is slow, messages are stored and not flushed in time";
-                "batches" => count, "timeout_ms" => self.timeout.as_millis() as u64);
+                "batches" => count, "timeout_ms" => timeout.as_millis() as u64);
         }
+    }
+
+    fn look_later(&self, ctx: &mut Ctx<Self>) {
+        let period = self.timeout.get() / 4;
+        let period = period.clamp(Duration::from_millis(1), Duration::from_secs(1));
+        ctx.after(period, |watch, ctx| {
+            watch.look();
+            watch.look_later(ctx);
+        });
     }
 }
 
@@ -259,10 +270,7 @@ impl Logic for FlushWatch {
     const NAME: &'static str = "flush watch";
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        let period = self.timeout / 4;
-        ctx.every(period.clamp(Duration::from_millis(1), Duration::from_secs(1)), |watch, _| {
-            watch.look();
-        });
+        self.look_later(ctx);
     }
 }
 

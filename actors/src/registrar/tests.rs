@@ -137,7 +137,7 @@ fn config(network: &Network) -> RegistrarConfig {
         broker_addr: "10.0.0.2:10911".into(),
         broker_id: 0,
         ha_server_addr: "10.0.0.2:10912".into(),
-        permission: 6,
+        permission: Live::new(6),
         compressed: false,
         period: Duration::from_secs(30),
         timeout: Duration::from_secs(24),
@@ -224,7 +224,7 @@ fn tables_can_be_compressed_and_permissions_taken_away() {
     run(async {
         let bench = Bench::start(&both_up(), |config| {
             config.compressed = true;
-            config.permission = 4;
+            config.permission = Live::new(4);
         });
         bench.register(3, &["t"]).await;
         let request = &bench.network.requests(ONE)[0];

@@ -190,7 +190,7 @@ pub(super) async fn start_owners(
     let entries = tree.pool("entries");
     entries.on_escalate(|_| Verdict::Leave);
     let registry = tree
-        .start(registry_spec(&views, &entries, &seams.connector, log))
+        .start(registry_spec(&views, &entries, seams, log))
         .await
         .map_err(StartError::Registry)?;
     Ok(Arc::new(Served::new(views, kv_view, registry, kv, config.shown.clone())))
@@ -209,13 +209,15 @@ fn kv_spec(path: &Path, disk: &Arc<dyn Disk>, view: &Arc<KvView>, log: &Logger) 
 fn registry_spec(
     views: &Arc<Views>,
     entries: &Tree,
-    connector: &Arc<dyn Connector>,
+    seams: &Seams,
     log: &Logger,
 ) -> ChildSpec<Registry> {
-    let (views, entries, connector) = (views.clone(), entries.clone(), connector.clone());
+    let (views, entries) = (views.clone(), entries.clone());
+    let (connector, disk) = (seams.connector.clone(), seams.disk.clone());
     let log = log.new(o!("actor" => "registry"));
     ChildSpec::new("registry", Policy::RestartFromDisk, move |_| {
-        Ok(Registry::new(views.clone(), entries.clone(), connector.clone(), log.clone()))
+        let (connector, disk) = (connector.clone(), disk.clone());
+        Ok(Registry::new(views.clone(), entries.clone(), connector, disk, log.clone()))
     })
     .budget(REGISTRY_BUDGET)
     .place(Place::named("registry"))

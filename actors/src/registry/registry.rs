@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use actix::AsyncContext;
 use gantry_client::Connector;
+use gantry_storage::Disk;
 use gantry_supervisor::{
     ChildSpec, ContextExt, Ctx, Logic, Policy, Receive, Ref, Reply, Tree, halt,
 };
@@ -47,6 +48,8 @@ pub struct Registry {
     entries: Tree,
     /// How brokers are reached that have to be told something.
     connector: Arc<dyn Connector>,
+    /// Where the configuration file is.
+    disk: Arc<dyn Disk>,
     log: Logger,
 }
 
@@ -56,10 +59,11 @@ impl Registry {
         views: Arc<Views>,
         entries: Tree,
         connector: Arc<dyn Connector>,
+        disk: Arc<dyn Disk>,
         log: Logger,
     ) -> Self {
         let table = RouteTable::clone(&views.routes.load());
-        Self { table, views, entries, connector, log }
+        Self { table, views, entries, connector, disk, log }
     }
 
     fn publish(&self) {
@@ -263,7 +267,10 @@ impl Receive<UpdateSettings> for Registry {
         UpdateSettings(changes): UpdateSettings,
         _: &mut Ctx<Self>,
     ) -> Reply<Result<(), UpdateError>> {
-        let updated = self.views.settings.load().updated(&changes);
+        let updated = self.views.settings.load().updated(&changes).and_then(|next| {
+            next.keep(&*self.disk, &changes)?;
+            Ok(next)
+        });
         let outcome = match updated {
             Ok(next) => {
                 info!(self.log, "settings changed"; "changes" => ?changes);

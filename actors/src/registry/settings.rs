@@ -5,12 +5,14 @@
 //! can change while it runs. [`SettingsView`] is the published one: the registry alone stores to it,
 //! everybody reads it at the time of use, so a change takes effect with the next request.
 //! An update is taken as a whole or not at all, and what stands in its way is named in the answer.
-//! It holds until the end of the process; what shall outlive that belongs into the configuration file.
+//! It is put into the configuration file, if there is one, before it is in effect; without one it holds
+//! until the end of the process.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, Guard};
-use gantry_conf::RouteConfig;
+use gantry_conf::{RouteConfig, edited_namesrv_file};
+use gantry_storage::Disk;
 use thiserror::Error;
 
 /// Keys that no request may change: they decide which files are written.
@@ -40,6 +42,8 @@ pub struct Settings {
     pub support_acting_master: bool,
     /// See `need_wait_for_service`, in seconds.
     pub wait_seconds_for_service: u64,
+    /// The configuration file, where changes are kept.
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -55,6 +59,7 @@ impl Default for Settings {
             scan_not_active_broker_interval: 5000,
             support_acting_master: false,
             wait_seconds_for_service: 45,
+            file: None,
         }
     }
 }
@@ -73,6 +78,7 @@ impl From<&RouteConfig> for Settings {
                 as u64,
             support_acting_master: config.support_acting_master,
             wait_seconds_for_service: config.wait_seconds_for_service,
+            file: None,
         }
     }
 }
@@ -96,6 +102,9 @@ pub enum UpdateError {
         /// What is expected.
         expected: &'static str,
     },
+    /// The configuration file could not be read or written.
+    #[error("{0}")]
+    File(String),
 }
 
 /// Sets one field from text.
@@ -165,6 +174,21 @@ impl Settings {
             }
         }
         Ok(next)
+    }
+
+    /// Puts `changes`, which have been taken, into the configuration file if there is one.
+    pub fn keep(
+        &self,
+        disk: &dyn Disk,
+        changes: &BTreeMap<String, String>,
+    ) -> Result<(), UpdateError> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let failed = |reason: String| UpdateError::File(format!("{}: {reason}", path.display()));
+        let bytes = disk.read(path).map_err(|e| failed(e.to_string()))?;
+        let bytes = bytes.ok_or_else(|| failed("is not there any more".into()))?;
+        let edited = edited_namesrv_file(path, &bytes, changes);
+        let edited = edited.map_err(|e| UpdateError::File(e.to_string()))?;
+        disk.write_atomic(path, &edited).map_err(|e| failed(format!("cannot be written: {e}")))
     }
 
     /// All settings and `fixed` ones as properties text, ordered by key.

@@ -12,27 +12,41 @@ use std::{
 
 use gantry_codec::{
     Command,
-    body::{self, DataVersion, KvTable},
+    body::{self, KvTable},
     request_code as rq, response_code as rs,
 };
-use gantry_conf::Effective;
+use gantry_conf::{Effective, properties::escaped};
 use gantry_storage::{Clock, Disk};
 
 use super::Shared;
 use crate::{
-    log::dispatcher::DispatchSignal, net::Outcome, topic::names::WHEEL_TIMER_TOPIC,
-    traffic::Traffic,
+    log::dispatcher::DispatchSignal,
+    net::Outcome,
+    settings::InEffect,
+    topic::names::WHEEL_TIMER_TOPIC,
+    traffic::{PUT_TIMES, Traffic},
 };
 
 /// Pools of the Java broker, whose lengths and waiting times tools show.
 const POOLS: [&str; 6] = ["send", "pull", "query", "endTransaction", "ack", "litePull"];
-/// The version that tools show; it goes with the number in every frame.
-const VERSION: &str = concat!("gantry ", env!("CARGO_PKG_VERSION"));
+/// The version whose number is in every frame; tools take it apart.
+const VERSION: &str = "V5_3_3";
+/// What this is really.
+const OWN_VERSION: &str = concat!("gantry ", env!("CARGO_PKG_VERSION"));
+/// What this broker is, in keys that mean nothing here and that tools look for.
+const ROLE: [(&str, &str); 6] = [
+    ("brokerRole", "ASYNC_MASTER"),
+    ("filterServerNums", "0"),
+    ("rocketmqHome", ""),
+    ("slaveReadEnable", "false"),
+    ("storeType", "default"),
+    ("useTLS", "false"),
+];
 
 /// What is known of the broker as a whole.
 pub struct About {
     /// Its configuration in effect.
-    pub effective: Effective,
+    pub in_effect: Arc<InEffect>,
     /// When it started, ms.
     pub started_ms: i64,
     /// Messages that come and go.
@@ -59,19 +73,20 @@ pub(super) fn answer(shared: &Arc<Shared>, cmd: Command) -> Outcome {
 }
 
 fn config(about: &About, cmd: &Command) -> Command {
-    let version = DataVersion { timestamp: about.started_ms, ..DataVersion::default() };
+    let (effective, version) = about.in_effect.shown();
     let version = String::from_utf8_lossy(&body::to_json(&version)).into_owned();
     Command::response(rs::SUCCESS, cmd)
         .with_ext("version", version.as_str())
-        .with_body(properties(&about.effective))
+        .with_body(properties(&effective))
 }
 
 /// The text of a properties file.
 fn properties(effective: &Effective) -> String {
-    effective.0.iter().fold(String::new(), |mut text, setting| {
-        let value = setting.value().replace('\\', "\\\\").replace('\n', "\\n");
+    let set = effective.0.iter().map(|setting| (setting.key.as_str(), setting.value()));
+    let role = ROLE.iter().map(|(key, value)| (*key, (*value).to_owned()));
+    set.chain(role).fold(String::new(), |mut text, (key, value)| {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}={value}", setting.key);
+        let _ = writeln!(text, "{key}={}", escaped(&value));
         text
     })
 }
@@ -84,6 +99,7 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     table.put("runtime", uptime(now - about.started_ms));
     table.put("brokerVersion", gantry_codec::BROKER_VERSION);
     table.put("brokerVersionDesc", VERSION);
+    table.put("gantryVersion", OWN_VERSION);
     table.put("brokerActive", shared.log_state.refusal().is_none());
     table.put("startAcceptSendRequestTimeStamp", about.started_ms);
     traffic(&about.traffic, now, &mut table);
@@ -95,7 +111,10 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     table.put("commitLogMaxOffset", max.0);
     table.put("earliestMessageTimeStamp", log.store_timestamp(min).unwrap_or(-1));
     table.put("dispatchBehindBytes", max.0.saturating_sub(about.dispatched.position().0));
-    table.put("remainHowManyDataToFlush", max.0.saturating_sub(log.flushed_offset().0));
+    let unflushed = max.0.saturating_sub(log.flushed_offset().0);
+    table.put("remainHowManyDataToFlush", readable(unflushed));
+    let began = shared.limits.load().pull.started_at.0;
+    sizes(&about.traffic, max.0.saturating_sub(began), &mut table);
     disk(shared, &mut table);
     pools(&mut table);
     timers(shared, now, &mut table);
@@ -142,6 +161,35 @@ fn traffic(traffic: &Traffic, now: i64, table: &mut Table) {
     table.put("putMessageTimesTotal", all.stored);
 }
 
+/// What has been written since the start, and how long that took.
+fn sizes(traffic: &Traffic, bytes: u64, table: &mut Table) {
+    let times = traffic.now().stored;
+    table.put("putMessageSizeTotal", bytes);
+    table.put("putMessageAverageSize", bytes as f64 / times.max(1) as f64);
+    let (put_max, read_max) = traffic.longest_ms();
+    table.put("putMessageEntireTimeMax", put_max);
+    table.put("getMessageEntireTimeMax", read_max);
+    let sorted = PUT_TIMES.iter().zip(traffic.put_times());
+    let sorted: Vec<String> = sorted.map(|((_, name), n)| format!("[{name}]:{n}")).collect();
+    table.put("putMessageDistributeTime", sorted.join(" "));
+}
+
+/// A number of bytes as tools show it.
+fn readable(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = UNITS.iter();
+    let mut name = unit.next();
+    while size >= 1024.0 {
+        let Some(next) = unit.next() else { break };
+        (size, name) = (size / 1024.0, Some(next));
+    }
+    format!("{size:.1} {}", name.copied().unwrap_or_default())
+}
+
 fn disk(shared: &Shared, table: &mut Table) {
     let Some(dir) = shared.log.config().all_dirs().next() else { return };
     let Ok(space) = shared.about.disk.space(dir) else { return };
@@ -162,6 +210,10 @@ fn pools(table: &mut Table) {
         }
         table.put(format!("{pool}ThreadPoolQueueCapacity"), i32::MAX);
     }
+    // There is no pool of buffers beside the page cache that could run out.
+    table.put("remainTransientStoreBufferNumbs", i32::MAX);
+    table.put("EndTransactionThreadPoolQueueCapacity", i32::MAX);
+    table.put("dispatchMaxBuffer", 0);
     for name in ["EndTransactionQueueSize", "pageCacheLockTimeMills"] {
         table.put(name, 0);
     }
@@ -209,6 +261,29 @@ mod tests {
         assert_eq!(get("getTransferredTps"), Some("0.500 0.500 0.500"));
         assert_eq!(get("msgPutTotalTodayNow"), Some("20"));
         assert_eq!(get("msgGetTotalTodayNow"), Some("5"));
+    }
+
+    #[test]
+    fn sizes_are_since_the_start() {
+        let counted = Traffic::default();
+        counted.stored(4);
+        counted.put_took(std::time::Duration::from_millis(3), 4);
+        let mut table = Table(Vec::new());
+        sizes(&counted, 1000, &mut table);
+        let get = |key: &str| table.0.iter().find(|(name, _)| name == key).map(|(_, v)| v.as_str());
+        assert_eq!(get("putMessageAverageSize"), Some("250"));
+        assert_eq!(get("putMessageEntireTimeMax"), Some("3"));
+        let sorted = get("putMessageDistributeTime").unwrap();
+        assert!(sorted.starts_with("[<=0ms]:0 [0~10ms]:4 [10~50ms]:0 "), "{sorted}");
+    }
+
+    #[test]
+    fn bytes_are_readable() {
+        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")]
+        {
+            assert_eq!(readable(bytes), text);
+        }
+        assert_eq!(readable(u64::MAX), "16384.0 PiB");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
 //! `send` prepares messages and hands one batch per burst to the appender, `reply` brings answers of
 //! request-reply to those who asked, `pull` reads the published views and answers from the mapped log, `lookup` answers offset and message queries,
-//! `query` those by key, `figures` and `about` what tools ask about queues and the broker, `transaction`
-//! passes on what producers have decided.
+//! `query` those by key, `figures` and `about` what tools ask about queues and the broker, `admin` what
+//! else operators ask or order, `transaction` passes on what producers have decided.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
 //!
@@ -12,6 +12,7 @@
 //! Must not: block, wait, or keep state that another connection would need.
 
 mod about;
+mod admin;
 mod cleaning;
 mod cold;
 mod direct;
@@ -186,6 +187,7 @@ impl Service for Session {
             }
             code if pop::handles(code) => self.pop_request(cmd, conn),
             rq::DELETE_SUBSCRIPTIONGROUP => self.delete_group(cmd, conn),
+            code if admin::handles(code) => admin::request(&self.shared, cmd),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
             code if ControlSession::handles(code) => self.control.request(cmd, conn),
             _ => Outcome::Reply(unsupported(&cmd)),

@@ -143,7 +143,7 @@ impl Session {
         cmd: &Command,
         header: &PullHeader<'_>,
     ) -> Result<PullRequest, Detour> {
-        if self.shared.config.permission & PERM_READ == 0 {
+        if self.shared.limits.load().permission & PERM_READ == 0 {
             return Err(PullRefusal::Broker.into());
         }
         let Some(group) = self.shared.control.group(header.consumer_group) else {
@@ -250,7 +250,7 @@ impl Session {
                 Read::Unopened
             };
         };
-        let limits = &self.shared.config.limits;
+        let limits = &self.shared.limits.load().pull;
         if is_cold(&view, &self.shared.log, QueueOffset(request.offset), limits) {
             return Read::Cold;
         }
@@ -261,10 +261,14 @@ impl Session {
     fn read_cold(&mut self, request: Box<PullRequest>) {
         let (Some(back), Some(view)) = (&self.reply_to, request.slot.view()) else { return };
         self.held_pulls += 1;
-        let (log, limits) = (self.shared.log.clone(), self.shared.config.limits);
-        let (pull, clock) = (ColdPull::new(request, back.clone()), self.shared.clock.clone());
-        let read = move |request: &PullRequest| read_queue(&view, &log, &limits, request, &*clock);
-        self.shared.cold.pull(pull, read);
+        let (log, limits) = (self.shared.log.clone(), self.shared.limits.load().pull);
+        let (pull, shared) = (ColdPull::new(request, back.clone()), self.shared.clone());
+        self.shared.cold.pull(pull, move |request| {
+            let begun = Instant::now();
+            let found = read_queue(&view, &log, &limits, request, &*shared.clock);
+            shared.about.traffic.read_took(begun.elapsed());
+            found
+        });
     }
 
     /// Answers a pull that another thread has read.
@@ -292,8 +296,8 @@ impl Session {
     /// Leaves the pull with the queue's actor until there is something for it.
     fn park(&mut self, request: PullRequest, suspend_ms: i64) {
         let Some(reply_to) = &self.reply_to else { return };
-        let config = &self.shared.config;
-        let hold = if config.long_polling { suspend_ms } else { config.short_polling_ms };
+        let limits = self.shared.limits.load();
+        let hold = if limits.long_polling { suspend_ms } else { limits.short_polling_ms };
         let hold = Duration::from_millis(hold.max(0) as u64).min(HOLD_MAX);
         self.held_pulls += 1;
         let slot = request.slot.clone();
@@ -321,7 +325,7 @@ impl Session {
             let slot = &request.slot;
             error!(self.shared.log_to, "message is damaged"; "topic" => &*slot.topic,
                 "queue" => slot.queue_id, "offset" => request.offset, "damage" => %damage);
-            if !self.shared.config.skip_damaged {
+            if !self.shared.limits.load().skip_damaged {
                 return fail_pull(request, &error_to_wire::damaged(request, damage), out);
             }
         }
@@ -342,6 +346,7 @@ impl Session {
             max_offset: found.max_offset.0 as i64,
         };
         request.activity.delivered(found.count.into());
+        request.activity.delivered_bytes(found.bytes() as u64);
         reply.encode_head(found.bytes(), out.buffer());
         for slice in &found.slices {
             if slice.len() < SLICE_BYTES_MIN {

@@ -224,7 +224,7 @@ fn batch(
     slot: Arc<QueueSlot>,
     replier: SocketAddr,
 ) -> Result<Box<SendBatch>, SendRefusal> {
-    let (len, max) = (cmd.body.len(), shared.config.message_bytes_max);
+    let (len, max) = (cmd.body.len(), shared.limits.load().message_bytes_max);
     if len > max {
         return Err(SendRefusal::BodyTooLarge { len, max });
     }

@@ -89,6 +89,8 @@ impl Session {
         let asked = header.max_reconsume_times;
         let max = self.shared.retry_times_max(&header.group, cmd.version, asked).unwrap_or(16);
         let target = self.retry_target(&header, &record, max, group.config.retry_queue_nums)?;
+        let topic = names::get(record.properties, names::RETRY_TOPIC).unwrap_or(record.topic);
+        self.shared.counters.send_backs.note(topic, &header.group);
         self.store_again(cmd, &record, bytes, &header, &target)
             .map_err(|e| answer(error_to_wire::refused_send(cmd, &e, &self.shared.config)))
     }

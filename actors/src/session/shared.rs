@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use actix::Addr;
 use gantry_codec::UniqueKeys;
-use gantry_storage::{Clock, CommitLog, PullLimits};
+use gantry_storage::{Clock, CommitLog};
 use gantry_supervisor::{Credits, Shell};
 
 use slog::Logger;
@@ -15,6 +15,8 @@ use crate::{
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     pop::Pops,
+    settings::{Live, SessionLimits, Settings},
+    statistics::{Sources, Statistics},
     timer::{TimerFigures, TimerRules},
     topic::{Facts, LightTopics, TopicTable, TopicView, Topics},
     transaction::Transactions,
@@ -25,6 +27,8 @@ use crate::{
 pub struct SessionConfig {
     /// The advertised address: part of message ids and of every record.
     pub store_host: SocketAddr,
+    /// The cluster's name.
+    pub cluster: Arc<str>,
     /// The broker's name, part of every message queue's.
     pub broker_name: Arc<str>,
     /// Name of the region, in every answer to a send.
@@ -33,22 +37,10 @@ pub struct SessionConfig {
     pub trace_on: bool,
     /// What the broker adds to a message's properties, encoded.
     pub property_suffix: String,
-    /// Largest body, in bytes.
-    pub message_bytes_max: usize,
-    /// `brokerPermission`: 4 read, 2 write.
-    pub permission: i32,
-    /// Whether pulls are held until there is something for them.
-    pub long_polling: bool,
-    /// How long a pull is held if not, in ms.
-    pub short_polling_ms: i64,
     /// Number of delay levels.
     pub delay_levels: u32,
-    /// What one pull gets at most.
-    pub limits: PullLimits,
     /// Whether replies of request-reply are stored besides being pushed.
     pub stores_replies: bool,
-    /// Whether consumers are led past damaged messages instead of being told of them.
-    pub skip_damaged: bool,
     /// Whether half messages are refused.
     pub reject_transactions: bool,
     /// What timed messages may ask for.
@@ -57,8 +49,16 @@ pub struct SessionConfig {
 
 /// See the module's text.
 pub struct Shared {
-    /// Settings.
+    /// Settings that stay as they are.
     pub config: SessionConfig,
+    /// Settings that may change.
+    pub limits: Live<SessionLimits>,
+    /// What came and went over the last minute, hour and day.
+    pub statistics: Arc<Statistics>,
+    /// The counters that it is told by.
+    pub counters: Arc<Sources>,
+    /// Changes settings.
+    pub settings: Addr<Shell<Settings>>,
     /// The broker as a whole.
     pub about: About,
     /// Published topics.

@@ -1,11 +1,12 @@
-//! Topic requests of operators: create and change (17), delete (215), list (21), one (351).
+//! Topic requests of operators: create and change (17, several: 18), delete (215), list (21), one (351).
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use actix::MailboxError;
 use gantry_codec::{
     Command, Header,
-    body::{self, TopicConfig, TopicFilterType},
+    body::{self, TopicConfig, TopicConfigList, TopicFilterType},
+    fastjson,
     pop::TopicMark,
     request_code as rq,
     requests::admin::{CreateTopicHeader, GetTopicConfigHeader},
@@ -16,7 +17,7 @@ use super::Shared;
 use crate::{
     error_to_wire,
     net::Outcome,
-    topic::{AllTopics, RemoveTopic, TopicError, UpdateTopic},
+    topic::{AllTopics, RemoveTopic, TopicError, UpdateTopics},
 };
 
 /// Whether this code is answered here.
@@ -24,6 +25,7 @@ pub(super) fn handles(code: i32) -> bool {
     matches!(
         code,
         rq::UPDATE_AND_CREATE_TOPIC
+            | rq::UPDATE_AND_CREATE_TOPIC_LIST
             | rq::DELETE_TOPIC_IN_BROKER
             | rq::GET_ALL_TOPIC_CONFIG
             | rq::GET_TOPIC_CONFIG
@@ -34,6 +36,7 @@ pub(super) fn handles(code: i32) -> bool {
 pub(super) fn request(shared: &Arc<Shared>, cmd: Command) -> Outcome {
     match cmd.code {
         rq::UPDATE_AND_CREATE_TOPIC => update(shared, cmd),
+        rq::UPDATE_AND_CREATE_TOPIC_LIST => update_all(shared, cmd),
         rq::DELETE_TOPIC_IN_BROKER => delete(shared, cmd),
         rq::GET_TOPIC_CONFIG => Outcome::Reply(one(shared, &cmd)),
         _ => all(shared, cmd),
@@ -59,9 +62,21 @@ fn update(shared: &Arc<Shared>, cmd: Command) -> Outcome {
         attributes: attribute_changes(header.attributes.as_deref().unwrap_or_default()),
         ..TopicConfig::default()
     };
+    put(shared, cmd, vec![config])
+}
+
+/// UPDATE_AND_CREATE_TOPIC_LIST: attributes are changes here too.
+fn update_all(shared: &Arc<Shared>, cmd: Command) -> Outcome {
+    match fastjson::from_slice::<TopicConfigList>(&cmd.body) {
+        Ok(list) => put(shared, cmd, list.topic_config_list),
+        Err(e) => Outcome::Reply(error_to_wire::bad_body(&cmd, &e)),
+    }
+}
+
+fn put(shared: &Arc<Shared>, cmd: Command, configs: Vec<TopicConfig>) -> Outcome {
     let topics = shared.topics_root.clone();
     Outcome::Later(Box::pin(async move {
-        match topics.send(UpdateTopic(config)).await {
+        match topics.send(UpdateTopics(configs)).await {
             Ok(Ok(())) => Command::response(rs::SUCCESS, &cmd),
             Ok(Err(e)) => error_to_wire::topic(&cmd, &e),
             Err(_) => error_to_wire::lost(&cmd),

@@ -15,7 +15,7 @@ use super::{
     names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
     retention,
 };
-use crate::{dedup, expiry};
+use crate::{dedup, expiry, settings::Live};
 
 /// Largest number of queues that a topic may be given.
 const QUEUES_MAX: i32 = 65_536;
@@ -29,10 +29,8 @@ pub struct CatalogConfig {
     pub cluster: String,
     /// The broker's name, a topic of its own.
     pub broker: String,
-    /// Whether sends may make topics.
-    pub auto_create: bool,
-    /// Queues of the template for topics that sends make.
-    pub default_queues: i32,
+    /// Whether sends may make topics, and with how many queues.
+    pub live: Live<gantry_conf::TopicConfig>,
     /// Levels of delay, queues of the schedule topic.
     pub delay_levels: i32,
     /// The topic of traces, if it is made at start.
@@ -130,8 +128,9 @@ impl Catalog {
             table.entry(name.into()).or_insert_with(|| topic_config(name, queues, queues, perm));
         };
         add(names::SELF_TEST_TOPIC, 1, work);
-        if config.auto_create {
-            add(TBW102, config.default_queues, all);
+        let live = config.live.load();
+        if live.auto_create_topic_enable {
+            add(TBW102, live.default_topic_queue_nums as i32, all);
         }
         add(names::BENCHMARK_TOPIC, 1024, work);
         add(&config.cluster, 16, all);
@@ -162,7 +161,7 @@ impl Catalog {
             || TopicError::NotCreated { topic: topic.into(), template: template.into() };
         let template_config = self.get(template).ok_or_else(not_created)?;
         let usable = template_config.perm & PERM_INHERIT != 0
-            && (template != TBW102 || self.config.auto_create);
+            && (template != TBW102 || self.config.live.load().auto_create_topic_enable);
         if !usable {
             return Err(not_created());
         }
@@ -188,9 +187,43 @@ impl Catalog {
 
     /// Takes a topic in, or changes it; on an error nothing has changed.
     pub fn put(&mut self, config: TopicConfig) -> Result<(), TopicError> {
-        let name = config.topic_name.clone();
-        let old = self.table.topic_config_table.insert(name.clone(), config);
-        self.save().inspect_err(|_| self.restore(&name, old))
+        self.put_all(vec![config])
+    }
+
+    /// Takes several in, or changes them, with one write; on an error nothing has changed.
+    pub fn put_all(&mut self, configs: Vec<TopicConfig>) -> Result<(), TopicError> {
+        let mut before = Vec::with_capacity(configs.len());
+        for config in configs {
+            let name = config.topic_name.clone();
+            let old = self.table.topic_config_table.insert(name.clone(), config);
+            before.push((name, old));
+        }
+        self.save().inspect_err(|_| {
+            // The last first: a name may come twice.
+            for (name, old) in before.into_iter().rev() {
+                self.restore(&name, old);
+            }
+        })
+    }
+
+    /// The settings have changed: gives the template of topics that sends make the number of queues that
+    /// it has to have, if there has to be one. The version rises in any case, so that name servers listen.
+    /// Returns the template.
+    pub fn read_settings(&mut self) -> Result<Option<TopicConfig>, TopicError> {
+        let (wanted, queues) = {
+            let live = self.config.live.load();
+            (live.auto_create_topic_enable, live.default_topic_queue_nums as i32)
+        };
+        if !wanted {
+            return self.save().map(|()| None);
+        }
+        let perm = PERM_READ | PERM_WRITE | PERM_INHERIT;
+        let known = self.get(TBW102).cloned();
+        let template = known.unwrap_or_else(|| topic_config(TBW102, queues, queues, perm));
+        let template =
+            TopicConfig { read_queue_nums: queues, write_queue_nums: queues, ..template };
+        self.put(template.clone())?;
+        Ok(Some(template))
     }
 
     /// Takes a topic out; whether it was there.
@@ -264,12 +297,22 @@ mod tests {
 
     use super::*;
 
+    fn topics(auto_create: bool, queues: u32) -> gantry_conf::TopicConfig {
+        let (bare, none) =
+            (gantry_conf::Surroundings::bare("/home"), gantry_conf::Sources::default());
+        let loaded = gantry_conf::BrokerConfig::load(gantry_conf::Role::Broker, &none, &bare);
+        gantry_conf::TopicConfig {
+            auto_create_topic_enable: auto_create,
+            default_topic_queue_nums: queues,
+            ..loaded.unwrap().config.topics
+        }
+    }
+
     fn catalog() -> Catalog {
         let config = CatalogConfig {
             cluster: "c".into(),
             broker: "b".into(),
-            auto_create: true,
-            default_queues: 8,
+            live: Live::new(topics(true, 8)),
             delay_levels: 18,
             trace_topic: None,
             timer_topic: true,
@@ -294,6 +337,21 @@ mod tests {
         let changes = [("-message.type", ""), ("+retention.ms", "5")];
         let changed = catalog.asked_for(asked(&changes)).unwrap();
         assert_eq!(changed.attributes, Attributes::from([("retention.ms".into(), "5".into())]));
+    }
+
+    #[test]
+    fn sends_make_topics_as_the_settings_are_now() {
+        let mut catalog = catalog();
+        let live = catalog.config.live.clone();
+        let version = catalog.table().data_version.clone();
+        live.publish(topics(false, 8));
+        assert_eq!(catalog.read_settings(), Ok(None));
+        let refused = catalog.from_template("new", TBW102, 4);
+        assert!(matches!(refused, Err(TopicError::NotCreated { .. })), "{refused:?}");
+        live.publish(topics(true, 3));
+        catalog.read_settings().unwrap();
+        assert_eq!(catalog.from_template("new", TBW102, 4).unwrap().write_queue_nums, 3);
+        assert_eq!(catalog.table().data_version.counter, version.counter + 2);
     }
 
     #[test]

@@ -37,5 +37,7 @@ pub use light::{LightRefusal, LightTopics};
 pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue, TrimQueue};
 pub use queues::Queues;
 pub use retention::TopicRetention;
-pub use topics::{AllTopics, CreateTopic, RemoveTopic, Topics, TopicsParts, UpdateTopic};
+pub use topics::{
+    AllTopics, CreateTopic, ReadTopicSettings, RemoveTopic, Topics, TopicsParts, UpdateTopics,
+};
 pub use view::{Arrived, QueueAdvanced, QueueSlot, TopicTable, TopicView};

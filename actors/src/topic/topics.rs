@@ -98,16 +98,21 @@ impl CreateTopic {
     }
 }
 
-/// Make or change a topic as an operator wants it; in the place of its attributes stand changes to
-/// them, `+name` or `-name`. Answered once the name servers know it.
+/// Make or change topics as an operator wants them, all or none; in the place of their attributes stand
+/// changes to them, `+name` or `-name`. Answered once the name servers know it.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), TopicError>")]
-pub struct UpdateTopic(pub TopicConfig);
+pub struct UpdateTopics(pub Vec<TopicConfig>);
 
 /// Delete a topic with its queues. Whether it was there.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<bool, TopicError>")]
 pub struct RemoveTopic(pub String);
+
+/// The settings have changed that topics are made or shown by. Answered once the name servers know.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), TopicError>")]
+pub struct ReadTopicSettings;
 
 /// All topics with their data version.
 #[derive(Debug, Message)]
@@ -280,26 +285,52 @@ impl Receive<CreateTopic> for Topics {
     }
 }
 
-impl Receive<UpdateTopic> for Topics {
+impl Receive<UpdateTopics> for Topics {
     fn receive(
         &mut self,
-        UpdateTopic(config): UpdateTopic,
+        UpdateTopics(asked): UpdateTopics,
         _: &mut Ctx<Self>,
     ) -> Reply<Result<(), TopicError>> {
-        let config = match self.catalog.asked_for(config) {
-            Ok(config) => config,
+        let checked = asked.into_iter().map(|config| self.catalog.asked_for(config));
+        let taken = checked.collect::<Result<Vec<_>, _>>().and_then(|configs| {
+            self.catalog.put_all(configs.clone())?;
+            Ok(configs)
+        });
+        let configs = match taken {
+            Ok(configs) => configs,
             Err(e) => return Reply::Now(Err(e)),
         };
-        if let Err(e) = self.catalog.put(config.clone()) {
-            return Reply::Now(Err(e));
+        for config in &configs {
+            info!(self.parts.log, "topic updated"; "topic" => &config.topic_name,
+                "read_queues" => config.read_queue_nums, "write_queues" => config.write_queue_nums,
+                "perm" => config.perm);
         }
-        info!(self.parts.log, "topic updated"; "topic" => &config.topic_name,
-            "read_queues" => config.read_queue_nums, "write_queues" => config.write_queue_nums,
-            "perm" => config.perm);
-        let published = self.configure(config);
+        let published: Vec<_> = configs.into_iter().map(|config| self.configure(config)).collect();
         let registered = self.register();
         Reply::Later(Box::pin(async move {
-            published.await;
+            futures_util::future::join_all(published).await;
+            registered.await;
+            Ok(())
+        }))
+    }
+}
+
+impl Receive<ReadTopicSettings> for Topics {
+    fn receive(
+        &mut self,
+        _: ReadTopicSettings,
+        _: &mut Ctx<Self>,
+    ) -> Reply<Result<(), TopicError>> {
+        let template = match self.catalog.read_settings() {
+            Ok(template) => template,
+            Err(e) => return Reply::Now(Err(e)),
+        };
+        let published = template.map(|config| self.configure(config));
+        let registered = self.register();
+        Reply::Later(Box::pin(async move {
+            if let Some(published) = published {
+                published.await;
+            }
             registered.await;
             Ok(())
         }))

@@ -99,7 +99,7 @@ impl Control {
         if matches!(subscription.expression_type.as_str(), "" | TAG) {
             return Ok(success(cmd));
         }
-        if !self.0.config.sql92 || subscription.expression_type != SQL92 {
+        if !self.0.config.sql92.get() || subscription.expression_type != SQL92 {
             return Err(ControlRefusal::ExpressionType(subscription.expression_type));
         }
         Sql::compile(&subscription.sub_string)?;
@@ -243,7 +243,7 @@ mod tests {
     fn a_group_that_may_not_be_made_is_passed_over() {
         run(async {
             let mut settings = settings();
-            settings.groups.auto_create = false;
+            settings.groups.auto_create = crate::settings::Live::new(false);
             let bench = Bench::with(settings).await;
             let mut peer = bench.connect(1);
             assert_eq!(peer.beat("one", "g", &["t"]).await.code, 0);
@@ -295,7 +295,7 @@ mod tests {
             assert_eq!(notified(&peer), 0, "switched off for the group");
 
             let mut all_off = settings();
-            all_off.groups.notify = false;
+            all_off.groups.notify = crate::settings::Live::new(false);
             let bench = Bench::with(all_off).await;
             let mut peer = bench.connect(1);
             peer.beat("one", "g", &["t"]).await;
@@ -419,7 +419,7 @@ mod tests {
             assert!(off.remark.unwrap().ends_with("filter message by SQL92"));
 
             let mut on = settings();
-            on.control.sql92 = true;
+            on.control.sql92 = crate::settings::Live::new(true);
             let bench = Bench::with(on).await;
             let mut peer = bench.connect(1);
             assert_eq!(peer.ask(check("SQL92", "a > 1")).await.code, 0);

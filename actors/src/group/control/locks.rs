@@ -181,7 +181,7 @@ mod tests {
     fn in_a_group_that_may_not_be_made_nothing_is_held() {
         run(async {
             let mut settings = settings();
-            settings.groups.auto_create = false;
+            settings.groups.auto_create = crate::settings::Live::new(false);
             let bench = Bench::with(settings).await;
             let mut one = bench.connect(1);
             let none = one.body(request(rq::LOCK_BATCH_MQ, "one", &[0])).await;

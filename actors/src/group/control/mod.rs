@@ -16,6 +16,7 @@
 //! | `relay` | 307 GET_CONSUMER_RUNNING_INFO |
 //! | `reset` | 222 INVOKE_BROKER_TO_RESET_OFFSET |
 //! | `progress` | 208 GET_CONSUME_STATS, 223 INVOKE_BROKER_TO_GET_CONSUMER_STATUS |
+//! | `survey` | 317 GET_BROKER_CONSUME_STATS, 308 QUERY_CORRECTION_OFFSET: over all groups, from a thread that may wait |
 //!
 //! Never an answer that makes a client lose messages: an offset query whose actor is being restarted gets
 //! no answer and a closed connection, as clients take any error for "start anew" (wire.md 2.6).
@@ -30,6 +31,7 @@ mod progress;
 mod refusal;
 mod relay;
 mod reset;
+mod survey;
 
 pub use refusal::ControlRefusal;
 
@@ -60,6 +62,7 @@ use super::{
 use crate::{
     error_to_wire,
     net::{ConnectionHandle, Outcome},
+    settings::Live,
 };
 
 /// Clients older than this (3.0.7) cannot be asked for their offsets nor sent others.
@@ -76,7 +79,7 @@ pub struct ControlConfig {
     /// (`useServerSideResetOffset`), instead of sent to the clients.
     pub server_side_reset: bool,
     /// Whether consumers may filter by SQL92 (`enablePropertyFilter`).
-    pub sql92: bool,
+    pub sql92: Live<bool>,
     /// Whether groups may be named as light queues are: these need not be made, and have offsets in a file
     /// of their own.
     pub serves_light_queues: bool,
@@ -142,6 +145,11 @@ impl Control {
         self.0.directory.get(group)
     }
 
+    /// All groups that are configured.
+    pub fn groups(&self) -> Arc<imbl::HashMap<Arc<str>, Arc<GroupView>>> {
+        self.0.directory.all()
+    }
+
     /// All groups, as they are published.
     pub fn directory(&self) -> &GroupDirectory {
         &self.0.directory
@@ -189,7 +197,7 @@ impl Control {
 
     /// Whether consumers may filter by SQL92.
     pub fn serves_sql92(&self) -> bool {
-        self.0.config.sql92
+        self.0.config.sql92.get()
     }
 
     /// The SQL92 filters of groups, for those who read messages for them.

@@ -55,7 +55,7 @@ impl Control {
         topics
     }
 
-    fn progress(&self, group: &str, topic: &str, queue_id: i32) -> ConsumeOffset {
+    pub(super) fn progress(&self, group: &str, topic: &str, queue_id: i32) -> ConsumeOffset {
         let (_, broker_offset) = self.0.facts.range(topic, queue_id);
         let consumer_offset = self.0.offset_view.get(group, topic, queue_id).unwrap_or(0).max(0);
         let last = consumer_offset - 1;

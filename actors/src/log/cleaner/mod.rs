@@ -25,6 +25,7 @@ use std::{
 };
 
 use actix::{AsyncContext, Message, SpawnHandle};
+use gantry_conf::RetentionConfig;
 use gantry_storage::{
     Clock, CommitLog, Disk, DispatchEntry, Index, PhysicalOffset, QueueId, QueueOffset,
     retention::{
@@ -41,6 +42,7 @@ use self::{
 use super::{dispatcher::DispatchSignal, state::LogState};
 use crate::{
     group::OffsetView,
+    settings::Live,
     timer::TimerFigures,
     topic::{QueueSlot, Queues, TopicTable, TrimQueue},
 };
@@ -89,16 +91,10 @@ pub struct CleanerParts {
     pub index: Option<Index>,
     /// What groups have consumed.
     pub offsets: OffsetView,
-    /// What goes when.
-    pub policy: RetentionPolicy,
-    /// `neverDeleteUnconsumed`.
-    pub keeps_unconsumed: bool,
+    /// What goes when, and how often that is looked at; may change from round to round.
+    pub retention: Live<RetentionConfig>,
     /// Says where the oldest timed message lies.
     pub timers: Arc<TimerFigures>,
-    /// Time between rounds.
-    pub interval: Duration,
-    /// Time between two files of a round.
-    pub file_interval: Duration,
     /// The actor's logger.
     pub log_to: Logger,
 }
@@ -130,6 +126,20 @@ pub enum Next {
     Queues,
     /// Another round.
     Round,
+}
+
+/// The decisions that the configuration asks for.
+fn retention_policy(config: &RetentionConfig) -> RetentionPolicy {
+    RetentionPolicy {
+        reserved_ms: i64::from(config.file_reserved_time) * 3_600_000,
+        delete_hours: config.delete_when.clone(),
+        max_used_percent: config.disk_max_used_space_ratio,
+        forcible_percent: config.disk_space_clean_forcibly_ratio,
+        warning_percent: config.disk_space_warning_level_ratio,
+        cleans_forcibly: config.clean_file_forcibly_enable,
+        batch_max: config.delete_file_batch_max,
+        log_bytes: config.retention_bytes,
+    }
 }
 
 impl Cleaner {
@@ -207,7 +217,8 @@ impl Cleaner {
     /// The decision, and the end of the first file.
     fn decide(&mut self, unconsumed: Option<&Unconsumed>) -> (Option<PhysicalOffset>, Decision) {
         let parts = &self.parts;
-        let files = parts.log.files(&*parts.disk, parts.policy.batch_max);
+        let policy = retention_policy(&parts.retention.load());
+        let files = parts.log.files(&*parts.disk, policy.batch_max);
         let dispatched = parts.signal.position().min(parts.queues.store.checkpointed());
         let wanted_from = if self.limits.exist() {
             let is_wanted = |entry: &DispatchEntry<'_>| limits::is_wanted(&parts.topics, entry);
@@ -217,7 +228,7 @@ impl Cleaner {
         };
         let disk_use = |dir: PathBuf| DiskUse { space: parts.disk.space(&dir).ok(), dir };
         let log_disks: Vec<_> = parts.log.config().dirs.iter().cloned().map(disk_use).collect();
-        let decision = parts.policy.decide(&Evidence {
+        let decision = policy.decide(&Evidence {
             now_ms: parts.clock.now_ms(),
             local_hour: parts.clock.local_hour(),
             ordered: self.ordered_rounds > 0,
@@ -234,7 +245,8 @@ impl Cleaner {
 
     fn consumption(&self) -> Consumption {
         let parts = &self.parts;
-        Consumption::now(&parts.topics, &parts.offsets, parts.keeps_unconsumed)
+        let keeps_unconsumed = parts.retention.load().never_delete_unconsumed;
+        Consumption::now(&parts.topics, &parts.offsets, keeps_unconsumed)
     }
 
     /// The oldest message that has to stay, if that is for the sake of those who need it.
@@ -338,9 +350,9 @@ impl Cleaner {
     /// Goes on when it is time.
     fn arm(&mut self, next: Next, ctx: &mut Ctx<Self>) {
         let delay = match next {
-            Next::File => self.parts.file_interval,
+            Next::File => self.parts.retention.load().delete_commit_log_files_interval,
             Next::Queues => Duration::ZERO,
-            Next::Round => self.parts.interval,
+            Next::Round => self.parts.retention.load().clean_resource_interval,
         };
         let timer = ctx.after(delay, move |cleaner, ctx| {
             let next = cleaner.go_on(next);

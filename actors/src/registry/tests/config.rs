@@ -90,6 +90,31 @@ fn settings_are_shown_and_changed() {
 }
 
 #[test]
+fn changes_are_kept_in_the_configuration_file() {
+    run(async {
+        let home = Rc::new(tempfile::tempdir().unwrap());
+        let path = home.path().join("namesrv.toml");
+        RealDisk.write_atomic(&path, b"# ours\nenableTopicList = true # lists\n").unwrap();
+        let settings = Settings { file: Some(path.clone()), ..Settings::default() };
+        let bench = Bench::start_on(settings, home.clone()).await;
+        let update = Command::request(code::UPDATE_NAMESRV_CONFIG)
+            .with_body("enableTopicList=false\norderMessageEnable=true\n");
+        assert_eq!(bench.ask(update).await.code, 0);
+        let kept = String::from_utf8(RealDisk.read(&path).unwrap().unwrap()).unwrap();
+        let wanted = "# ours\nenableTopicList = false # lists\norderMessageEnable = true\n";
+        assert_eq!(kept, wanted);
+        RealDisk.remove(&path).unwrap();
+        let update =
+            Command::request(code::UPDATE_NAMESRV_CONFIG).with_body("enableTopicList=true");
+        let answer = bench.ask(update).await;
+        assert_eq!(answer.code, 1);
+        assert!(remark(&answer).ends_with("is not there any more"), "{}", remark(&answer));
+        let shown = bench.ask(Command::request(code::GET_NAMESRV_CONFIG)).await;
+        assert!(text(&shown).contains("enableTopicList=false\n"), "{}", text(&shown));
+    });
+}
+
+#[test]
 fn routes_wait_for_the_brokers_if_asked_to() {
     run(async {
         let settings = Settings { need_wait_for_service: true, ..Settings::default() };

@@ -237,9 +237,8 @@ impl Client<'_> {
     }
 
     fn check_broker(&self, verb: &'static str) -> Result<(), PopRefusal> {
-        let config = &self.shared.config;
-        if config.permission & PERM_READ == 0 {
-            return Err(PopRefusal::Broker(config.store_host, verb));
+        if self.shared.limits.load().permission & PERM_READ == 0 {
+            return Err(PopRefusal::Broker(self.shared.config.store_host, verb));
         }
         Ok(())
     }

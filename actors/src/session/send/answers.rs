@@ -19,7 +19,11 @@ impl Session {
     pub(in crate::session) fn appended(&mut self, mut batch: Box<SendBatch>, out: &mut Outbox) {
         self.held_bytes = self.held_bytes.saturating_sub(batch.bytes);
         let stored = batch.sends.iter().filter(|s| matches!(s.result, SendResult::Stored(_)));
-        self.shared.about.traffic.stored(stored.map(|s| s.messages.len() as u64).sum());
+        let stored = stored.map(|s| s.messages.len() as u64).sum();
+        self.shared.about.traffic.stored(stored);
+        if let Some(accepted) = batch.accepted {
+            self.shared.about.traffic.put_took(accepted.elapsed(), stored);
+        }
         for send in batch.sends.iter().filter(|send| !send.oneway) {
             self.answer(&batch, send, out);
         }

@@ -15,6 +15,7 @@ mod stored;
 use std::sync::Arc;
 
 use gantry_codec::{Command, SendHeader};
+use tokio::time::Instant;
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
@@ -172,7 +173,7 @@ impl Session {
     }
 
     fn check_body(&self, len: usize) -> Result<(), SendRefusal> {
-        let max = self.shared.config.message_bytes_max;
+        let max = self.shared.limits.load().message_bytes_max;
         if len > max { Err(SendRefusal::BodyTooLarge { len, max }) } else { Ok(()) }
     }
 
@@ -229,6 +230,7 @@ impl Session {
         let mut batch = std::mem::replace(&mut self.batch, next);
         self.held_bytes += batch.bytes;
         batch.reply_to.clone_from(&self.reply_to);
+        batch.accepted = Some(Instant::now());
         let credits = &self.shared.credits;
         if let Some(permit) = credits.try_take(batch.bytes) {
             batch.permit = Some(permit);
