@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
-    NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
+    MetricsConfig, MetricsExporter, NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
     Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer,
     merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
 };
@@ -49,6 +49,8 @@ pub struct BrokerConfig {
     pub pull: PullConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
+    /// Where its figures can be read.
+    pub metrics: MetricsConfig,
     /// Its log.
     pub log: LogConfig,
     /// Port of the name server in the same process (`gantry standalone`); 0 takes a free one.
@@ -95,6 +97,7 @@ impl BrokerConfig {
             groups: all.view()?,
             pull: all.view()?,
             transactions: all.view()?,
+            metrics: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
             effective: all.effective(),
@@ -190,6 +193,9 @@ fn warn_of_surprises(
     let from_home = all.origin("storePathRootDir") == "home directory";
     if sources.is_properties() && from_home && surroundings.home_from == HomeFrom::Default {
         warn("storePathRootDir", "the Java broker would use store in the user's home".into());
+    }
+    if config.metrics.exporter == MetricsExporter::Pushing {
+        warn("metricsExporterType", "figures are not sent, but can be scraped, as with PROM".into());
     }
     let retention = &config.retention;
     for (key, taken) in [
