@@ -270,7 +270,7 @@ pub fn refused_append(
     result: &SendResult,
     config: &SessionConfig,
     out: &mut BytesMut,
-) {
+) -> i32 {
     let (code, remark) = match result {
         SendResult::QueueGone => {
             (rs::TOPIC_NOT_EXIST, format!("topic[{}] has been deleted", send.slot.topic))
@@ -298,6 +298,7 @@ pub fn refused_append(
         trace_on: config.trace_on,
     };
     reply.encode(out);
+    code
 }
 
 /// The answer to a send-back: a code, and a remark if it failed.

@@ -14,7 +14,7 @@
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`schedule`] (delayed
 //! messages),
-//! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
+//! [`metrics`] (figures and health), [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
 //! Boundaries: changes go through a mailbox, reads through a published view, one hop carries a burst.
@@ -26,6 +26,7 @@ pub mod daemon;
 pub mod error_to_wire;
 pub mod group;
 pub mod log;
+pub mod metrics;
 pub mod net;
 pub mod pop;
 pub mod registrar;

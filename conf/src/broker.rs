@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
-    MetricsConfig, MetricsExporter, NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources, StoreConfig,
-    Surroundings, TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer,
-    merge::Merged, schema::Schema, surroundings::HomeFrom, values::int,
+    MetricsConfig, MetricsExporter, NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig,
+    Sources, StoreConfig, Surroundings, TopicConfig, TransactionConfig, Warning,
+    effective::Effective, layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom,
+    values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -195,7 +196,10 @@ fn warn_of_surprises(
         warn("storePathRootDir", "the Java broker would use store in the user's home".into());
     }
     if config.metrics.exporter == MetricsExporter::Pushing {
-        warn("metricsExporterType", "figures are not sent, but can be scraped, as with PROM".into());
+        warn(
+            "metricsExporterType",
+            "figures are not sent, but can be scraped, as with PROM".into(),
+        );
     }
     let retention = &config.retention;
     for (key, taken) in [

@@ -213,6 +213,11 @@ impl Tree {
         self.children().iter().map(show).collect()
     }
 
+    /// Whether it is stopping, or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.nodes().closed
+    }
+
     /// What has gone wrong under the root of this tree.
     pub fn counters(&self) -> Counters {
         let mut tree = self;

@@ -94,6 +94,7 @@ impl Start<'_> {
             flush_queue,
             allocator,
             state: state.clone(),
+            metrics: self.metrics.clone(),
             log_to: self.child_log("appender"),
         };
         let spec = ChildSpec::new("appender", Policy::RestartFromDisk, move |incarnation| {
@@ -145,10 +146,11 @@ impl Start<'_> {
             thorough_interval: flush.flush_commit_log_thorough_interval,
         };
         let (log, queue, state) = (store.log().clone(), queue.clone(), state.clone());
+        let metrics = self.metrics.clone();
         let logger = self.child_log("flusher");
         let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
-            let (queue, state) = (queue.clone(), state.clone());
-            Ok(Flusher::new(log.clone(), queue, state, pace, logger.clone()))
+            let (queue, state, metrics) = (queue.clone(), state.clone(), metrics.clone());
+            Ok(Flusher::new(log.clone(), queue, state, pace, metrics, logger.clone()))
         });
         self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)
     }

@@ -2,7 +2,7 @@
 //!
 //! [`Broker::start`] reads from top to bottom as the start order; the supervision tree stops them in
 //! reverse. Nothing here is on a message's way. The files below this one start the parts: `ports`,
-//! `log`, `topics`, `consumption`; `settings` gives them what they take from the configuration.
+//! `log`, `topics`, `consumption`, `figures`; `settings` gives them what they take from the configuration.
 //!
 //! Failure policy: a start that fails stops what it has begun, and says why ([`BrokerStartError`]).
 //!
@@ -15,10 +15,12 @@
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
+//! | `metrics` | the port of figures and health |
 //! | `watch` | the watch over the consumption, which reads indexes |
 
 mod consumption;
 mod error;
+mod figures;
 mod log;
 mod ports;
 mod settings;
@@ -43,6 +45,7 @@ use crate::{
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
+    metrics::Metrics,
     net::Network,
     pop::{parts::PopParts, pops::load_states, waiters::WaiterCount},
     session::Shared,
@@ -98,7 +101,9 @@ impl Broker {
         log: Logger,
     ) -> Result<Self, BrokerStartError> {
         let tree = parent.subtree("broker");
-        let started = Start { config, seams: &seams, tree: &tree, log: &log }.run().await;
+        let start =
+            Start { config, seams: &seams, tree: &tree, metrics: Arc::default(), log: &log };
+        let started = start.run().await;
         if started.is_err() {
             tree.stop().await;
         }
@@ -153,6 +158,8 @@ struct Start<'a> {
     config: &'a BrokerConfig,
     seams: &'a Seams,
     tree: &'a Tree,
+    /// Where parts register the figures that they have.
+    metrics: Arc<Metrics>,
     log: &'a Logger,
 }
 
@@ -169,6 +176,7 @@ impl Start<'_> {
         // The sockets first: a port that is taken is told before anything is touched.
         let (acceptor, addr) = self.listen()?;
         let vip = self.listen_vip(addr);
+        let figures = self.start_figures().await?;
         let host = resolve(&self.config.identity.broker_ip1)?;
         let advertised = SocketAddr::new(host, addr.port());
 
@@ -229,16 +237,18 @@ impl Start<'_> {
             pops,
             log: store.log().clone(),
             key_queries: key_index.queries.clone(),
-            log_state: actors.state,
-            appender: actors.appender,
+            log_state: actors.state.clone(),
+            appender: actors.appender.clone(),
             cleaner,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
             cold,
+            metrics: self.metrics.clone(),
             log_to: self.log.clone(),
         });
         key_index.begin(&self.config.index, &store).await;
+        self.serve_figures(&figures, &shared, &actors);
         self.open_port("vip", vip, &shared).await?;
         self.open_port("main", Some(acceptor), &shared).await?;
         info!(self.log, "broker serves"; "addr" => %addr, "advertised" => %advertised);

@@ -55,6 +55,7 @@ mod start;
 mod testing;
 
 pub use client::Client;
+pub use configs::PREDEFINED;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};
 pub use diagnosis::{Activity, ActivityPort, DiagnosisSettings, Limits};
 pub use facts::{Counted, QueueFacts, RetryTopic, RetryTopics, Wanted};

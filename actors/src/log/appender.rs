@@ -18,6 +18,7 @@ use gantry_codec::Record;
 use gantry_storage::{AppendError, Clock, CommitLog, LogTail, Segment};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, warn};
+use tokio::time::Instant;
 
 use super::{
     allocator::{Allocate, Allocator, SegmentReady},
@@ -26,6 +27,7 @@ use super::{
     flusher::{Flush, FlushQueue, Flusher},
     state::LogState,
 };
+use crate::metrics::Metrics;
 
 /// A round ends at the latest after this many bytes or messages, so that the first batch of a flood
 /// does not wait for the last.
@@ -55,6 +57,8 @@ pub struct AppenderParts {
     pub allocator: Addr<Shell<Allocator>>,
     /// Whether the log takes messages.
     pub state: Arc<LogState>,
+    /// What is counted for figures.
+    pub metrics: Arc<Metrics>,
     /// The actor's logger.
     pub log_to: Logger,
 }
@@ -181,14 +185,17 @@ impl Appender {
             Ok(first) => first,
             Err(why) => return Ok(SendResult::Refused(why.into())),
         };
+        let mut bytes = 0;
         for (message, offset) in messages.iter_mut().zip(first..) {
             let mut record = record(send, message, properties, host);
             record.queue_offset = offset as i64;
             record.store_timestamp = now;
             let appended = self.tail.append(&mut record)?;
             message.offset = appended.offset;
-            self.round.bytes += appended.len as usize;
+            bytes += u64::from(appended.len);
         }
+        self.round.bytes += bytes as usize;
+        send.slot.count_written(messages.len() as u64, bytes);
         self.round.messages += messages.len();
         Ok(SendResult::Stored(first))
     }
@@ -227,9 +234,14 @@ impl Appender {
             Ok(end) => end,
             Err(e) => return self.fail_round(&e.to_string()),
         };
+        let now = Instant::now();
         for batch in &self.round.batches {
             for send in &batch.sends {
                 send.slot.commit_round(self.round.number);
+            }
+            if let Some(accepted) = batch.accepted {
+                let took = now.saturating_duration_since(accepted);
+                self.parts.metrics.stored.record(took, batch.sends.len() as u64);
             }
         }
         // Sends of a batch that waits for the next file are final too: they have been written.

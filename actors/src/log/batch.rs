@@ -11,6 +11,7 @@ use bytes::Bytes;
 use gantry_codec::frame::SerializeType;
 use gantry_storage::PhysicalOffset;
 use gantry_supervisor::Permit;
+use tokio::time::Instant;
 
 use crate::{net::Deliver, session::SessionEvent, topic::QueueSlot};
 
@@ -41,6 +42,8 @@ pub struct SendBatch {
     pub wait_flush: bool,
     /// Whether it was stored and could not be flushed in time.
     pub flush_timed_out: bool,
+    /// When a session accepted it; nothing for a batch of the broker's own.
+    pub accepted: Option<Instant>,
     /// For the sender's own use, given back as it was.
     pub tag: u32,
     /// Where the results go.

@@ -13,6 +13,7 @@ use super::{About, ColdReaders};
 use crate::{
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
+    metrics::Metrics,
     pop::Pops,
     topic::{Facts, TopicTable, Topics},
 };
@@ -80,6 +81,8 @@ pub struct Shared {
     pub unique_keys: UniqueKeys,
     /// Reads that may wait for the disk.
     pub cold: ColdReaders,
+    /// What is counted for figures.
+    pub metrics: Arc<Metrics>,
     /// For what operators have to know.
     pub log_to: Logger,
 }

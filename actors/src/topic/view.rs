@@ -62,6 +62,8 @@ pub struct QueueSlot {
     dispatch_place: AtomicU64,
     /// The checkpoint in which it was last touched.
     touched_in: AtomicU64,
+    /// Messages and bytes that were written since the start; by the appender alone.
+    written: [AtomicU64; 2],
     /// What the store found, once it was asked; the beginning rises when log files are removed.
     settled: OnceLock<(AtomicU64, u64)>,
     view: ArcSwapOption<ConsumeQueueView>,
@@ -102,6 +104,7 @@ impl QueueSlot {
             dispatch_round: AtomicU64::new(0),
             dispatch_place: AtomicU64::new(0),
             touched_in: AtomicU64::new(0),
+            written: Default::default(),
             settled: OnceLock::new(),
             view: ArcSwapOption::empty(),
             actor: OnceLock::new(),
@@ -163,6 +166,19 @@ impl QueueSlot {
             return;
         }
         self.next_offset.store(self.round_offset.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Counts messages, and the bytes of their records, as written. By the appender alone, which is why
+    /// no addition that several may make at a time is needed.
+    pub fn count_written(&self, messages: u64, bytes: u64) {
+        for (counter, more) in self.written.iter().zip([messages, bytes]) {
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        }
+    }
+
+    /// Messages, and the bytes of their records, written since the start.
+    pub fn written(&self) -> [u64; 2] {
+        self.written.each_ref().map(|counter| counter.load(Ordering::Relaxed))
     }
 
     /// Where this queue's entries are gathered in the dispatcher's round number `round`, if it was met

@@ -148,6 +148,11 @@ impl Control {
         self.0.groups.send(OpenGroup(group.into()))
     }
 
+    /// The published groups.
+    pub fn directory(&self) -> &GroupDirectory {
+        &self.0.directory
+    }
+
     /// The live producers, for those who have to call one back.
     pub fn producers(&self) -> &ProducerDirectory {
         &self.0.producer_directory

@@ -30,6 +30,7 @@ pub struct Activity {
     offset: AtomicI64,
     connection: AtomicU64,
     delivered: AtomicU64,
+    delivered_bytes: AtomicU64,
     /// Whether the client on that connection has committed since it pulled or asked for the offset.
     committed: AtomicBool,
     /// Messages per second, as bits; written by the watch.
@@ -76,6 +77,11 @@ impl Activity {
         self.delivered.fetch_add(messages, Relaxed);
     }
 
+    /// So many bytes of records have been delivered.
+    pub fn delivered_bytes(&self, bytes: u64) {
+        self.delivered_bytes.fetch_add(bytes, Relaxed);
+    }
+
     /// The last pull, if there was one.
     pub fn last(&self) -> Option<LastPull> {
         let at_ms = Some(self.pulled_at_ms.load(Relaxed)).filter(|at_ms| *at_ms > 0)?;
@@ -86,6 +92,11 @@ impl Activity {
     /// Messages delivered so far.
     pub fn total(&self) -> u64 {
         self.delivered.load(Relaxed)
+    }
+
+    /// Bytes of records delivered so far.
+    pub fn total_bytes(&self) -> u64 {
+        self.delivered_bytes.load(Relaxed)
     }
 
     /// Messages per second, as last computed.
@@ -129,6 +140,11 @@ impl Activities {
         let mut known = self.lock();
         known.retain(|(topic, queue_id), _| exists(topic, *queue_id));
         known.iter().map(|(key, activity)| (key.clone(), activity.clone())).collect()
+    }
+
+    /// Calls `f` with the topic and the pulls of each queue, in no order.
+    pub fn each(&self, mut f: impl FnMut(&Arc<str>, &Activity)) {
+        self.lock().iter().for_each(|((topic, _), activity)| f(topic, activity));
     }
 
     /// Messages per second that the group gets of these topics, over the last minute.

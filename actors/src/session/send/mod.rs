@@ -12,6 +12,7 @@ mod placement;
 mod stored;
 
 use gantry_codec::{BatchMessages, Command, SendHeader};
+use tokio::time::Instant;
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
@@ -237,6 +238,7 @@ impl Session {
         let mut batch = std::mem::replace(&mut self.batch, next);
         self.held_bytes += batch.bytes;
         batch.reply_to.clone_from(&self.reply_to);
+        batch.accepted = Some(Instant::now());
         let credits = &self.shared.credits;
         if let Some(permit) = credits.try_take(batch.bytes) {
             batch.permit = Some(permit);

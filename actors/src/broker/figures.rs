@@ -1,0 +1,97 @@
+//! The port of figures and health, and who writes onto its page.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use gantry_supervisor::{ChildSpec, Place, Policy};
+
+use super::{BrokerStartError, LogActors, Start};
+use crate::{
+    metrics::{
+        Page,
+        endpoint::{Endpoint, EndpointParts},
+        process::ProcessFigures,
+        scrape::{Scrape, Serving},
+        store::LogFigures,
+        traffic::{Incoming, Outgoing},
+    },
+    session::Shared,
+};
+
+impl Start<'_> {
+    /// Opens the port; until [`serve_figures`](Self::serve_figures) it tells of the process alone.
+    pub(super) async fn start_figures(&self) -> Result<Arc<Scrape>, BrokerStartError> {
+        let identity = &self.config.identity;
+        let metrics = self.metrics.clone();
+        metrics.register(Arc::new(ProcessFigures { started_ms: self.seams.clock.now_ms() }));
+        let scrape = Arc::new(Scrape {
+            labels: vec![
+                ("cluster", identity.broker_cluster_name.clone()),
+                ("node_type", "broker".into()),
+                ("node_id", identity.broker_name.clone()),
+            ],
+            metrics,
+            tree: self.tree.clone(),
+            serving: OnceLock::new(),
+        });
+        let Some(addr) = self.config.metrics.listen_addr(self.config.network.bind_address) else {
+            return Ok(scrape);
+        };
+        let parts = EndpointParts {
+            network: self.seams.network.clone(),
+            addr,
+            answers: scrape.clone(),
+            log: self.child_log("metrics"),
+        };
+        let spec = ChildSpec::new("metrics", Policy::RestartEmpty, move |_| {
+            Ok(Endpoint::new(parts.clone()))
+        });
+        self.started("metrics", self.tree.start(spec.place(Place::named("metrics"))).await)?;
+        Ok(scrape)
+    }
+
+    /// Has everything written onto the page from now on.
+    pub(super) fn serve_figures(&self, scrape: &Scrape, shared: &Arc<Shared>, actors: &LogActors) {
+        let metrics = &scrape.metrics;
+        let names_max = self.config.metrics.topics_max;
+        metrics.register(Arc::new(Incoming::new(shared.topics.clone(), names_max)));
+        metrics.register(Arc::new(Outgoing::new(shared.control.directory().clone(), names_max)));
+        metrics.register(Arc::new(LogFigures {
+            log: shared.log.clone(),
+            state: shared.log_state.clone(),
+            dispatched: actors.signal.clone(),
+            disk: self.seams.disk.clone(),
+            clock: self.seams.clock.clone(),
+        }));
+        let all = shared.clone();
+        metrics.register(Arc::new(move |page: &mut Page<'_>| general(&all, page)));
+        scrape.serves(Serving { log_state: shared.log_state.clone() });
+    }
+}
+
+fn general(shared: &Shared, page: &mut Page<'_>) -> fmt::Result {
+    page.gauge(
+        "rocketmq_broker_permission",
+        "What clients may do: 4 read, 2 write, 6 both.",
+        f64::from(shared.config.permission),
+    )?;
+    page.gauge("rocketmq_topic_number", "Topics.", shared.topics.all().len() as f64)?;
+    page.gauge(
+        "rocketmq_consumer_group_number",
+        "Configured consumer groups.",
+        shared.control.directory().all().len() as f64,
+    )?;
+    let credits = &shared.credits;
+    page.gauge(
+        "gantry_memory_budget_bytes",
+        "Bytes of requests that may be in work at a time.",
+        credits.capacity() as f64,
+    )?;
+    page.gauge(
+        "gantry_memory_budget_free_bytes",
+        "Bytes of requests that may be taken into work now.",
+        credits.capacity().saturating_sub(credits.in_use()) as f64,
+    )
+}
