@@ -31,8 +31,9 @@ fn what_went_wrong_is_counted_by_kind_and_outlives_the_children() {
         assert_eq!(all.counters, tree.counters());
         assert_eq!(all.mail, None, "nobody was asked");
         tree.stop().await;
-        assert_eq!(puppets(&tree).counters.panics, 3);
-        assert_eq!(puppets(&tree).children, 0);
+        let left = puppets(&tree);
+        assert_eq!((left.children, left.down), (1, 1), "c stays for whoever looks for it");
+        assert_eq!(left.counters, all.counters);
     });
 }
 

@@ -11,7 +11,9 @@ use super::{BrokerStartError, LogActors, Start};
 use crate::{
     metrics::{
         Page,
+        clients::Clients,
         endpoint::{Endpoint, EndpointParts},
+        lag::Lag,
         process::ProcessFigures,
         scrape::{Scrape, Serving},
         store::LogFigures,
@@ -34,6 +36,7 @@ impl Start<'_> {
             ],
             metrics,
             tree: self.tree.clone(),
+            addr: OnceLock::new(),
             serving: OnceLock::new(),
         });
         let Some(addr) = self.config.metrics.listen_addr(self.config.network.bind_address) else {
@@ -65,9 +68,24 @@ impl Start<'_> {
             disk: self.seams.disk.clone(),
             clock: self.seams.clock.clone(),
         }));
+        metrics.register(Arc::new(Lag {
+            groups: shared.control.directory().clone(),
+            offsets: shared.control.offsets().clone(),
+            facts: shared.control.facts().clone(),
+            clock: self.seams.clock.clone(),
+            names_max,
+        }));
+        metrics.register(Arc::new(Clients {
+            producers: shared.control.producers().clone(),
+            groups: shared.control.directory().clone(),
+            names_max,
+        }));
         let all = shared.clone();
         metrics.register(Arc::new(move |page: &mut Page<'_>| general(&all, page)));
-        scrape.serves(Serving { log_state: shared.log_state.clone() });
+        scrape.serves(Serving {
+            log_state: shared.log_state.clone(),
+            watch: shared.control.watch().clone(),
+        });
     }
 }
 

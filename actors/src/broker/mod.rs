@@ -45,7 +45,7 @@ use crate::{
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
-    metrics::Metrics,
+    metrics::{Metrics, deliveries::Deliveries, scrape::Scrape},
     net::Network,
     pop::{parts::PopParts, pops::load_states, waiters::WaiterCount},
     session::Shared,
@@ -84,6 +84,8 @@ pub struct Broker {
     pub advertised: SocketAddr,
     /// What sessions share; tests look in here.
     pub shared: Arc<Shared>,
+    /// Its figures, and the port where they can be read.
+    pub figures: Arc<Scrape>,
     /// The dispatcher, for tests of the supervision.
     pub dispatcher: Addr<Shell<Dispatcher>>,
     /// The indexer of keys if there is one, likewise.
@@ -218,6 +220,10 @@ impl Start<'_> {
             broker_name: session.broker_name.clone(),
             store_host: advertised,
             states: load_states(&self.pop_files(&store))?,
+            deliveries: Deliveries {
+                groups: control.directory().clone(),
+                metrics: self.metrics.clone(),
+            },
             waiting: WaiterCount::default(),
             clock: self.seams.clock.clone(),
             seed: self.seams.seed,
@@ -259,6 +265,7 @@ impl Start<'_> {
             addr,
             advertised,
             shared,
+            figures,
             dispatcher: actors.dispatcher,
             indexer: key_index.link(),
             log: self.log.clone(),

@@ -45,6 +45,12 @@ impl ProducerDirectory {
         producers.get(turn.checked_rem(producers.len())?).map(|p| p.connection.clone())
     }
 
+    /// Calls `f` with each producer of each group, in no order.
+    pub fn each(&self, f: impl FnMut(&Client)) {
+        let tables = self.0.tables.load();
+        tables.by_group.values().flat_map(|producers| producers.iter()).for_each(f);
+    }
+
     /// The connection of the producer with that client id.
     pub fn of_client(&self, client_id: &str) -> Option<ConnectionHandle> {
         self.0.tables.load().by_client.get(client_id).cloned()

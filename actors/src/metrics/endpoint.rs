@@ -52,6 +52,9 @@ impl Answer {
 
 /// Makes the answers, on the endpoint's thread.
 pub trait Answers: Send + Sync {
+    /// The port is open, at this address.
+    fn opened(&self, _addr: SocketAddr) {}
+
     /// The answer to a request for this.
     fn answer(self: Arc<Self>, wanted: Wanted) -> LocalBoxFuture<'static, Answer>;
 }
@@ -88,6 +91,7 @@ impl Endpoint {
         match network.listen(*addr).and_then(|acceptor| Ok((acceptor.local_addr()?, acceptor))) {
             Ok((addr, acceptor)) => {
                 info!(log, "figures and health can be read"; "url" => format!("http://{addr}/"));
+                self.parts.answers.opened(addr);
                 Shell::<Self>::attach_stream(ctx, Accepting::new(acceptor));
             }
             Err(error) => {

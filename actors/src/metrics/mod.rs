@@ -49,8 +49,12 @@
 //! No more than `metricsTopicsMax` topics, and pairs of group and topic, have figures under their names;
 //! all others are summed as `_other`.
 
+pub mod actors;
+pub mod clients;
+pub mod deliveries;
 pub mod endpoint;
 pub mod http;
+pub mod lag;
 pub mod latency;
 pub mod named;
 pub mod page;
@@ -59,6 +63,12 @@ pub mod refusals;
 pub mod scrape;
 pub mod store;
 pub mod traffic;
+
+#[cfg(test)]
+#[path = "../../../tests/metrics/exposition.rs"]
+mod exposition;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

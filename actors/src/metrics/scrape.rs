@@ -3,18 +3,32 @@
 //! The port opens before the broker serves, so there is a time in which only the process itself can be
 //! told of; [`Scrape::serves`] ends it.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::future::LocalBoxFuture;
-use gantry_supervisor::{State, Tree};
+use gantry_supervisor::{Ref, State, Tree};
+use tokio::time::timeout;
 
 use super::{
     Metrics, Source,
+    actors::Actors,
     endpoint::{Answer, Answers},
     http::{Status, Wanted},
     page::{self, Asked},
 };
-use crate::log::state::LogState;
+use crate::{
+    group::{Diagnose, Watch},
+    log::state::LogState,
+};
+
+/// How long actors may take to answer before a page is made without them.
+const ANSWERS_LIMIT: Duration = Duration::from_secs(1);
+/// Kinds with more children are not asked how they are.
+const FEW: usize = 64;
 
 /// What a browser is shown.
 const INDEX: &str = "<!doctype html><title>gantry</title><h1>gantry</h1>\
@@ -29,6 +43,8 @@ pub struct Scrape {
     pub metrics: Arc<Metrics>,
     /// The broker's tree.
     pub tree: Tree,
+    /// Where the port is, once it is open.
+    pub addr: OnceLock<SocketAddr>,
     /// Set when the broker serves.
     pub serving: OnceLock<Serving>,
 }
@@ -37,6 +53,8 @@ pub struct Scrape {
 pub struct Serving {
     /// Whether the log takes messages.
     pub log_state: Arc<LogState>,
+    /// Who watches over the consumption.
+    pub watch: Ref<Watch>,
 }
 
 impl Scrape {
@@ -46,7 +64,8 @@ impl Scrape {
     }
 
     async fn figures(&self, asked: Asked) -> Answer {
-        let mut sources: Vec<Arc<dyn Source>> = vec![self.metrics.clone()];
+        let actors = self.ask_actors().await;
+        let mut sources: Vec<Arc<dyn Source>> = vec![self.metrics.clone(), Arc::new(actors)];
         sources.extend(self.metrics.sources());
         match page::text(self.labels.clone(), asked, sources) {
             Ok(body) => {
@@ -57,12 +76,22 @@ impl Scrape {
         }
     }
 
+    async fn ask_actors(&self) -> Actors {
+        let found = async {
+            let watch = &self.serving.get()?.watch;
+            let answer = timeout(ANSWERS_LIMIT, watch.send(Diagnose { group: None })).await;
+            Some(answer.ok()?.ok()?.counts)
+        };
+        let (kinds, findings) = tokio::join!(self.tree.probe(ANSWERS_LIMIT, FEW), found);
+        Actors { kinds, findings: findings.unwrap_or_default() }
+    }
+
     fn health(&self) -> Answer {
         let down: Vec<String> = self
             .tree
             .snapshot()
             .into_iter()
-            .filter(|child| child.state == State::Down)
+            .filter(|child| matches!(child.state, State::Down | State::Ended))
             .map(|child| child.name)
             .collect();
         if down.is_empty() {
@@ -89,6 +118,11 @@ impl Scrape {
 }
 
 impl Answers for Scrape {
+    fn opened(&self, addr: SocketAddr) {
+        // The same one after a restart of the endpoint.
+        let _ = self.addr.set(addr);
+    }
+
     fn answer(self: Arc<Self>, wanted: Wanted) -> LocalBoxFuture<'static, Answer> {
         Box::pin(async move {
             match wanted {

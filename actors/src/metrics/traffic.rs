@@ -159,7 +159,8 @@ pub fn of_group<'l>(group: &'l str, topic: &'l str) -> Labels<'l> {
     ]
 }
 
-fn is_system_group(group: &str) -> bool {
+/// Whether a group belongs to the system.
+pub fn is_system_group(group: &str) -> bool {
     let starts = group.get(..SYSTEM_GROUP_PREFIX.len());
     PREDEFINED.contains(&group)
         || starts.is_some_and(|starts| starts.eq_ignore_ascii_case(SYSTEM_GROUP_PREFIX))

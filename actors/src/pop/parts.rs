@@ -10,6 +10,7 @@ use slog::Logger;
 use super::{states::PopStates, waiters::WaiterCount};
 use crate::{
     log::appender::Appender,
+    metrics::deliveries::Deliveries,
     session::ColdReaders,
     topic::{Facts, Topics},
 };
@@ -35,6 +36,8 @@ pub struct PopParts {
     pub store_host: std::net::SocketAddr,
     /// Where what is out is kept.
     pub states: Arc<PopStates>,
+    /// Where deliveries are noted.
+    pub deliveries: Deliveries,
     /// How many wait at all groups.
     pub waiting: WaiterCount,
     /// Wall clock.
