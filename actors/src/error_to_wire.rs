@@ -15,11 +15,12 @@ use gantry_codec::{
 use gantry_storage::Damage;
 
 use crate::{
+    expiry::PropertyError,
     group::{ControlRefusal, PullDenied, groups::PutGroupsError},
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
-    session::{PullRequest, SessionConfig},
-    topic::{TopicError, TopicView, names::InvalidTopic},
+    session::{PullRequest, PushFailure, SessionConfig, StoredReply},
+    topic::{LightRefusal, TopicError, TopicView, names::InvalidTopic},
 };
 
 /// Where Java points those whose topic does not exist.
@@ -56,12 +57,20 @@ pub enum SendRefusal {
     Transactions,
     /// Timed messages are not served.
     Timers,
-    /// A batch may not be delayed nor go to a retry topic.
-    BatchKind,
+    /// A batch may not be like that.
+    BatchKind(String),
+    /// A message for this topic that says that it is a batch in itself.
+    InnerBatch(String),
+    /// The topic keeps batches as one record, which is not served.
+    BatchQueue(String),
+    /// A queue that it is to be in besides its own cannot be.
+    Light(LightRefusal),
     /// A batch without messages.
     EmptyBatch,
     /// A batch that cannot be read.
     Batch(BatchError),
+    /// A property says nothing one could go by.
+    Property(PropertyError),
     /// The body is too large.
     BodyTooLarge {
         /// Its bytes.
@@ -97,6 +106,8 @@ pub enum PullRefusal {
     Denied(PullDenied, String),
     /// The topic is unknown.
     Topic(String),
+    /// The topic keeps batches as one record, which is not served.
+    BatchQueue(String),
     /// The topic may not be read.
     TopicPermission(String),
     /// No queue of that number.
@@ -170,6 +181,14 @@ pub fn no_group(cmd: &Command, error: &impl Display) -> Command {
 pub const UNREADABLE_QUEUE: &str =
     "the queue could not be read; the broker's log says why, or try again";
 
+/// The remark of a pull that would lead past expired messages of which no dead letters can be made.
+pub fn not_buried(request: &PullRequest, why: &str) -> String {
+    let (topic, queue) = (&request.slot.topic, request.slot.queue_id);
+    format!(
+        "messages of queue {queue} of topic[{topic}] have expired, and cannot be made dead letters: {why}"
+    )
+}
+
 /// The remark of a pull whose first message is damaged.
 pub fn damaged(request: &PullRequest, damage: &Damage) -> String {
     let (topic, queue, offset) = (&request.slot.topic, request.slot.queue_id, request.offset);
@@ -232,10 +251,17 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
             rs::SYSTEM_ERROR,
             "accurate timer message is not enabled, timerWheelEnable is false".to_owned(),
         ),
-        SendRefusal::BatchKind => (
+        SendRefusal::BatchKind(why) => (rs::MESSAGE_ILLEGAL, format!("batch request {why}")),
+        SendRefusal::InnerBatch(topic) => (
             rs::MESSAGE_ILLEGAL,
-            "a batch must not be delayed nor be sent to a retry topic".to_owned(),
+            format!("the message is illegal, topic[{topic}] does not take inner batches"),
         ),
+        SendRefusal::BatchQueue(topic) => (rs::NO_PERMISSION, batch_queue(topic)),
+        SendRefusal::Light(e @ LightRefusal::Name(_)) => (rs::MESSAGE_ILLEGAL, e.to_string()),
+        SendRefusal::Light(e @ LightRefusal::TooMany) => {
+            (rs::LMQ_CONSUME_QUEUE_NUM_EXCEEDED, e.to_string())
+        }
+        SendRefusal::Property(e) => (rs::MESSAGE_ILLEGAL, format!("the message is illegal, {e}")),
         SendRefusal::EmptyBatch => (rs::MESSAGE_ILLEGAL, "the batch holds no message".to_owned()),
         SendRefusal::Batch(e) => (rs::MESSAGE_ILLEGAL, format!("the batch cannot be read: {e}")),
         SendRefusal::BodyTooLarge { len, max } => (
@@ -254,6 +280,10 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
     refuse(cmd, code, remark)
         .with_ext("MSG_REGION", config.region.as_str())
         .with_ext("TRACE_ON", config.trace_on)
+}
+
+fn batch_queue(topic: &str) -> String {
+    format!("topic[{topic}] has queue.type=BatchCQ, which this broker does not serve")
 }
 
 fn queue_id(asked: i32, view: &TopicView) -> String {
@@ -281,7 +311,7 @@ pub fn refused_append(
         SendResult::Refused(why) => {
             (rs::SERVICE_NOT_AVAILABLE, format!("service not available now. {why}"))
         }
-        SendResult::Open | SendResult::Stored(_) => {
+        SendResult::Open | SendResult::Stored(_) | SendResult::Duplicate(_) => {
             (rs::SYSTEM_ERROR, "the send was lost by an internal failure, try again".to_owned())
         }
     };
@@ -316,6 +346,34 @@ pub fn code_only(send: &Send, out: &mut BytesMut) {
     answer.encode(out);
 }
 
+/// The answer to a reply of request-reply: whether its requester has it, and where it is stored.
+pub fn reply(
+    cmd: &Command,
+    pushed: &Result<(), PushFailure>,
+    queue_id: u32,
+    stored: Option<&StoredReply>,
+    config: &SessionConfig,
+) -> Command {
+    let answer = match pushed {
+        Ok(()) => Command::response(rs::SUCCESS, cmd),
+        Err(failure) => refuse(cmd, rs::SYSTEM_ERROR, failure),
+    };
+    let answer =
+        answer.with_ext("MSG_REGION", config.region.as_str()).with_ext("TRACE_ON", config.trace_on);
+    match stored {
+        Some(stored) => answer
+            .with_ext("msgId", stored.message_id.as_str())
+            .with_ext("queueId", queue_id as i32)
+            .with_ext("queueOffset", stored.queue_offset as i64),
+        // Clients cannot read a success without them.
+        None if pushed.is_ok() => answer
+            .with_ext("msgId", "0")
+            .with_ext("queueId", queue_id as i32)
+            .with_ext("queueOffset", 0i64),
+        None => answer,
+    }
+}
+
 /// A pull that was refused.
 pub fn refused_pull(cmd: &Command, refusal: &PullRefusal) -> Command {
     let (code, remark) = match refusal {
@@ -338,6 +396,7 @@ pub fn refused_pull(cmd: &Command, refusal: &PullRefusal) -> Command {
         PullRefusal::TopicPermission(topic) => {
             (rs::NO_PERMISSION, format!("the topic[{topic}] pulling message is forbidden"))
         }
+        PullRefusal::BatchQueue(topic) => (rs::NO_PERMISSION, batch_queue(topic)),
         PullRefusal::QueueId { asked, view } => (rs::INVALID_PARAMETER, queue_id(*asked, view)),
         PullRefusal::Queue(why) => (rs::SYSTEM_ERROR, format!("the queue cannot be read: {why}")),
         PullRefusal::Expression(why) => (

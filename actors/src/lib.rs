@@ -12,9 +12,10 @@
 //! | pulls that waited are answered | [`topic::held_pulls`], `session/pull.rs` |
 //! | replies leave with one write | [`net::outbox`] |
 //!
-//! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`schedule`] (delayed
-//! messages),
-//! [`metrics`] (figures and health), [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
+//! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`expiry`] (messages
+//! that are not delivered any more), [`dedup`] (messages that are sent twice), [`schedule`] (delayed messages),
+//! [`metrics`] (figures and health), [`registrar`] (name servers are told), [`registry`] (the name server
+//! itself), [`daemon`] (command
 //! line, logging, signals).
 //!
 //! Boundaries: changes go through a mailbox, reads through a published view, one hop carries a burst.
@@ -23,7 +24,9 @@
 
 pub mod broker;
 pub mod daemon;
+pub mod dedup;
 pub mod error_to_wire;
+pub mod expiry;
 pub mod group;
 pub mod log;
 pub mod metrics;

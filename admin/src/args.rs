@@ -6,7 +6,8 @@ use clap::Subcommand;
 
 use crate::commands::{
     clone_group_offset, consumer_connection, consumer_progress, consumer_status, delete_sub_group,
-    diagnose, dlq, reset_offset_by_time, skip_accumulated_message, update_sub_group,
+    diagnose, dlq, query_msg_trace_by_id, reset_offset_by_time, skip_accumulated_message,
+    update_sub_group,
 };
 
 /// Where a name server is if nobody says.
@@ -54,6 +55,8 @@ pub enum Command {
     UpdateSubGroup(update_sub_group::UpdateSubGroupArgs),
     /// Take a group out
     DeleteSubGroup(delete_sub_group::DeleteSubGroupArgs),
+    /// Who sent a message and who consumed it, as clients with tracing have told
+    QueryMsgTraceById(query_msg_trace_by_id::QueryMsgTraceByIdArgs),
     /// Dead letters: list, replay, purge
     Dlq(dlq::DlqArgs),
     /// What is wrong with the consumption, of all groups or of one
@@ -97,6 +100,7 @@ mod tests {
             "admin skipAccumulatedMessage -g g -t t -f true",
             "admin deleteSubGroup -g g -c cluster -r true",
             "admin updateSubGroup -g g -b a:1 -s true -m false -d true -q 1 -r 16 -a true",
+            "admin queryMsgTraceById -i id -t topic -b 1676730526212 -e 1676730526213 -c 10",
             "admin dlq list -g g --topic t --key k --since -1h --contains x",
             "admin dlq replay -g g --rate 50/s --to t --dry-run",
             "admin dlq purge -g g --before now --yes",

@@ -25,6 +25,9 @@ pub enum AdminError {
     /// What is asked for does not exist on any broker.
     #[error("{0}")]
     NotFound(String),
+    /// What was found cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
     /// A name server or broker did not do what it was asked.
     #[error(transparent)]
     Call(#[from] CallError),

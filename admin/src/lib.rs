@@ -10,6 +10,7 @@
 //! | `cluster` | which brokers there are, and a client of them |
 //! | `report` | an answer, as tables for people or as JSON for programs |
 //! | `time` | times and spans as operators write them |
+//! | `unpack` | bodies that their producers have compressed |
 //! | `error` | why a command failed |
 //!
 //! A command is an `Args` struct and a function from it and a `cluster::Cluster` to a
@@ -24,6 +25,7 @@ mod commands;
 mod error;
 mod report;
 mod time;
+mod unpack;
 
 use std::{
     io::{self, Write},

@@ -199,7 +199,8 @@ impl PullConsumer {
     }
 
     async fn reader_of(&self, queue: &MessageQueue) -> Result<String, RouteError> {
-        let route = self.client.routes().get(&queue.topic).await?;
+        // A light queue (`%LMQ%…`) is on no name server; its broker is found by its name all the same.
+        let route = self.client.routes().get_or_borrow(&queue.topic).await?;
         let replica = self.replicas().get(&queue.broker_name).copied().unwrap_or(0);
         let address = route.reader(&queue.broker_name, replica).map(str::to_owned);
         address.ok_or_else(|| RouteError::no_broker(queue))

@@ -54,6 +54,7 @@ pub mod request_code;
 pub mod requests;
 pub mod response_code;
 pub mod sql;
+pub mod trace;
 
 pub use batch::{BatchError, BatchMessage, BatchMessages};
 pub use command::{BROKER_VERSION, Command, DecodeError};

@@ -93,6 +93,8 @@ names! {
     INSTANCE_ID = "INSTANCE_ID",
     /// The key by which the producer chose the queue.
     SHARDING_KEY = "__SHARDINGKEY",
+    /// The message's priority, from 0 on; a higher one is more urgent.
+    PRIORITY = "_SYS_MSG_PRIORITY_",
     /// Which pop the message came from.
     POP_CK = "POP_CK",
     /// When it was popped first.
@@ -107,6 +109,12 @@ names! {
     INNER_MULTI_QUEUE_OFFSET = "INNER_MULTI_QUEUE_OFFSET",
     /// Checksum of the whole record.
     CRC32 = "__CRC32#",
+    /// Ours: how long the message is delivered, in ms, counted from when it got into its queue.
+    GANTRY_TTL_MS = "GANTRY_TTL_MS",
+    /// Ours: from when on it is not delivered, ms since 1970; goes before [`GANTRY_TTL_MS`].
+    GANTRY_EXPIRES_MS = "GANTRY_EXPIRES_MS",
+    /// Ours: when a dead letter had expired, ms since 1970.
+    GANTRY_EXPIRED_MS = "GANTRY_EXPIRED_MS",
 }
 
 /// The value of a property; of several with this name, the last.

@@ -67,6 +67,9 @@ pub mod sys_flag {
     pub const INNER_BATCH: i32 = 0x80;
     /// Mask of the way of compression.
     pub const COMPRESSION_TYPE: i32 = 0x700;
+    /// Ours, in the log only: the next record belongs to the same client batch. A log that ends behind such
+    /// a record has a batch of which the rest is missing. Java and all clients pass over this bit.
+    pub const BATCH_CONTINUES: i32 = 0x1000;
 }
 
 const FIXED_BYTES: usize = 88;

@@ -137,6 +137,8 @@ response_codes! {
     CONTROLLER_JRAFT_INTERNAL_ERROR = 2015,
     /// Controller: no sign of life.
     CONTROLLER_BROKER_LIVE_INFO_NOT_EXISTS = 2016,
+    /// There are as many light queues as there may be.
+    LMQ_CONSUME_QUEUE_NUM_EXCEEDED = 2017,
     /// No such user.
     USER_NOT_EXIST = 3001,
     /// No such access rule.

@@ -6,11 +6,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::{
-    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LoadError, Loaded, LogConfig,
-    MetricsConfig, MetricsExporter, NetworkConfig, PullConfig, RegistrationConfig, RetentionConfig,
-    Sources, StoreConfig, Surroundings, TopicConfig, TransactionConfig, Warning,
-    effective::Effective, layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom,
-    values::int,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, LoadError, Loaded,
+    LogConfig, MetricsConfig, MetricsExporter, NetworkConfig, PopConfig, PullConfig,
+    RegistrationConfig, RetentionConfig, Sources, StoreConfig, Surroundings, TopicConfig,
+    TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged, schema::Schema,
+    surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -48,6 +48,10 @@ pub struct BrokerConfig {
     pub groups: GroupConfig,
     /// What a pull gets.
     pub pull: PullConfig,
+    /// Queues that a message is in besides its own.
+    pub light: LightConfig,
+    /// Pops.
+    pub pop: PopConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
     /// Where its figures can be read.
@@ -97,6 +101,8 @@ impl BrokerConfig {
             topics: all.view()?,
             groups: all.view()?,
             pull: all.view()?,
+            light: all.view()?,
+            pop: all.view()?,
             transactions: all.view()?,
             metrics: all.view()?,
             log: all.view()?,
@@ -210,6 +216,10 @@ fn warn_of_surprises(
         if all.text(key) != taken.to_string() {
             warn(key, format!("is taken as {taken}, the nearest that the Java broker allows"));
         }
+    }
+    if config.light.enable_lmq != config.light.enable_multi_dispatch {
+        let on = if config.light.enable_lmq { "enableLmq" } else { "enableMultiDispatch" };
+        warn(on, "has no effect unless enableLmq and enableMultiDispatch are both true".into());
     }
     let record_max = config.store.max_message_size as u64 + RECORD_OVERHEAD;
     if config.store.mapped_file_size_commit_log < record_max {

@@ -199,6 +199,8 @@ pub struct TopicConfig {
     pub default_topic_queue_nums: u32,
     /// The topic of traces.
     pub trace_topic_enable: bool,
+    /// Replies of request-reply are stored.
+    pub store_reply_message_enable: bool,
     /// Delays of the levels 1, 2, … .
     #[serde(rename = "messageDelayLevel", deserialize_with = "delays")]
     pub message_delays: Vec<Duration>,
@@ -260,6 +262,21 @@ pub struct PullConfig {
     pub enable_property_filter: bool,
     /// Consumers are led past damaged messages.
     pub skip_damaged_messages: bool,
+}
+
+/// Light queues: those that a message is in besides its own.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LightConfig {
+    /// Messages get offsets in them, and they can be pulled.
+    pub enable_lmq: bool,
+    /// They get entries.
+    pub enable_multi_dispatch: bool,
+    /// There may not be any number of them.
+    pub enable_lmq_quota: bool,
+    /// But so many.
+    #[serde(deserialize_with = "int::<1, 10_000_000, _, _>")]
+    pub max_lmq_consume_queue_num: usize,
 }
 
 /// Transactions.

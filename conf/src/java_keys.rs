@@ -25,7 +25,7 @@ const STORE: KeyList = "
     enableScheduleAsyncDeliver osPageCacheBusyTimeOutMills
     transientStorePoolEnable transientStorePoolSize fastFailIfNoBufferInStorePool
     warmMapedFileEnable flushLeastPagesWhenWarmMapedFile diskFallRecorded duplicationEnable
-    debugLockEnable enableLmq enableMultiDispatch maxLmqConsumeQueueNum transRocksDBEnable
+    debugLockEnable transRocksDBEnable
     enableCompaction compactionMappedFileSize compactionCqMappedFileSize
     compactionScheduleInternal compactionThreadNum storeType autoMessageVersionOnTopicLen
     maxTopicLength enabledAppendPropCRC forceVerifyPropCRC readUnCommitted
@@ -60,9 +60,9 @@ const BROKER: KeyList = "
     transactionOpBatchInterval disableConsumeIfConsumerReadSlowly consumerFallbehindThreshold
     enableCalcFilterBitMap filterSupportRetry expectConsumerNumUseFilter
     maxErrorRateOfBloomFilter filterDataCleanTimeSpan aclEnable authenticationEnabled
-    authorizationEnabled storeReplyMessageEnable highSpeedMode commercialEnable
+    authorizationEnabled highSpeedMode commercialEnable
     commercialTimerCount commercialTransCount commercialBigCount commercialBaseCount
-    filterServerNums maxDelayTime serverLoadBalancerEnable defaultMessageRequestMode
+    filterServerNums maxDelayTime serverLoadBalancerEnable
     litePullMessageEnable rejectPullConsumerEnable useServerSideResetOffset
     enableBroadcastOffsetStore enableSingleTopicRegister enableSplitRegistration
     splitRegistrationSize recallMessageEnable consumerOffsetUpdateVersionStep
@@ -75,8 +75,9 @@ const BROKER: KeyList = "
 
 const POP: KeyList = "
     reviveQueueNum reviveInterval reviveScanTime enablePopBufferMerge popCkStayBufferTime
-    popPollingSize popPollingMapSize enablePopLog enableRetryTopicV2
-    retrieveMessageFromPopRetryTopicV1 popFromRetryProbability popConsumerFSServiceInit
+    popPollingMapSize enablePopLog
+    retrieveMessageFromPopRetryTopicV1
+    popFromRetryProbabilityForPriority priorityOrderAsc popConsumerFSServiceInit
     popConsumerKVServiceInit popConsumerKVServiceEnable";
 
 const THREADS: KeyList = "

@@ -40,6 +40,7 @@ mod merge;
 mod metrics;
 mod namesrv;
 mod network;
+mod pop;
 pub mod properties;
 mod schema;
 mod surroundings;
@@ -47,8 +48,8 @@ mod values;
 
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
-    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, PullConfig, RegistrationConfig,
-    RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
+    FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, PullConfig,
+    RegistrationConfig, RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
 };
 pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};
@@ -57,8 +58,9 @@ pub use merge::Sources;
 pub use metrics::{MetricsConfig, MetricsExporter};
 pub use namesrv::{NamesrvConfig, RouteConfig};
 pub use network::NetworkConfig;
+pub use pop::PopConfig;
 pub use surroundings::{HomeFrom, Surroundings};
-pub use values::{AppenderPlacement, FlushDiskType, LogFormat, LogLevel, LogLevels};
+pub use values::{AppenderPlacement, FlushDiskType, LogFormat, LogLevel, LogLevels, RequestMode};
 
 /// A configuration that holds, and what its owner should know about it.
 #[derive(Clone, Debug)]

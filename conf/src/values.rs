@@ -77,6 +77,16 @@ choice! {
 }
 
 choice! {
+    /// How clients of a group get messages.
+    RequestMode {
+        /// They have queues, and pull.
+        Pull = "PULL",
+        /// They share queues, and pop.
+        Pop = "POP",
+    }
+}
+
+choice! {
     /// Form of the program's log.
     LogFormat {
         /// Lines for people.

@@ -45,6 +45,7 @@ fn another(key: &str, value: &str) -> String {
         "messageDelayLevel" => "7s",
         "flushDiskType" => "ASYNC_FLUSH",
         "appenderPlacement" => "own",
+        "defaultMessageRequestMode" => "POP",
         "logLevel" => "debug",
         "logFormat" => "json",
         "bindAddress" | "metricsPromExporterHost" => "127.0.0.9",
@@ -101,8 +102,10 @@ fn each_number_has_a_range() {
         if value.parse::<i64>().is_err() {
             continue;
         }
-        let low = broker(&set(format!("{key}=-1"))).unwrap_err();
-        assert!(low.starts_with(&format!("--set: {key} = -1: must be ")), "{low}");
+        // One less than nothing means something to a single key.
+        let too_low = if key == "defaultPopShareQueueNum" { -2 } else { -1 };
+        let low = broker(&set(format!("{key}={too_low}"))).unwrap_err();
+        assert!(low.starts_with(&format!("--set: {key} = {too_low}: must be ")), "{low}");
         if key != "registerNameServerPeriod" {
             let high = broker(&set(format!("{key}={}", i64::MAX))).unwrap_err();
             assert!(high.contains(": must be "), "{high}");
@@ -177,6 +180,11 @@ fn defaults_are_those_of_the_java_broker() {
         ("autoCreateSubscriptionGroup", "true"),
         ("defaultTopicQueueNums", "8"),
         ("traceTopicEnable", "false"),
+        ("storeReplyMessageEnable", "true"),
+        ("enableLmq", "false"),
+        ("enableMultiDispatch", "false"),
+        ("enableLmqQuota", "false"),
+        ("maxLmqConsumeQueueNum", "20000"),
         ("flushConsumerOffsetInterval", "5000"),
         ("flushDelayOffsetInterval", "10000"),
         ("notifyConsumerIdsChangedEnable", "true"),

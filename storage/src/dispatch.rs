@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gantry_codec::{
-    properties::{self, TAGS},
+    properties::{self, INNER_MULTI_DISPATCH, INNER_MULTI_QUEUE_OFFSET, TAGS},
     record::{self, BLANK_MAGIC, RecordError, RecordHead, sys_flag},
 };
 use thiserror::Error;
@@ -22,7 +22,7 @@ use crate::{
 /// Topic of the messages that wait for their delay level's time.
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
 /// Queues of topics with this prefix refer to records of other topics.
-pub(crate) const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
+pub const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// The delays of the levels 1, 2, …: entries of the schedule topic carry the time of delivery where
 /// others have the hash of their tag (store.md 4.1).
@@ -73,9 +73,28 @@ pub struct DispatchEntry<'a> {
     pub sys_flag: i32,
     /// When it was stored, in ms.
     pub store_timestamp: i64,
+    /// Its property string.
+    pub properties: &'a str,
 }
 
-impl DispatchEntry<'_> {
+impl<'a> DispatchEntry<'a> {
+    /// The light queues that the record is in besides its own, and its place in each of them: queue 0 of
+    /// topics whose names begin with [`LIGHT_QUEUE_PREFIX`] (store.md 4.7). An entry there is the same as
+    /// in the record's own queue.
+    pub fn light_queues(&self) -> impl Iterator<Item = (&'a str, QueueOffset)> + use<'a> {
+        light_queues(self.topic, self.properties)
+    }
+
+    /// The record's place in that queue, be it its own or a light one; nothing if it is not in it.
+    pub fn place_in(&self, topic: &str, queue_id: u32) -> Option<QueueOffset> {
+        if !topic.starts_with(LIGHT_QUEUE_PREFIX) {
+            let is_own = self.queue_id == queue_id && self.topic == topic;
+            return is_own.then_some(self.queue_offset);
+        }
+        let mut light = self.light_queues();
+        light.find(|(name, _)| queue_id == 0 && *name == topic).map(|(_, place)| place)
+    }
+
     /// The entry's slot in its queue.
     pub fn index_entry(&self, levels: &DelayLevels) -> IndexEntry {
         let tags_code = if self.topic == SCHEDULE_TOPIC {
@@ -90,6 +109,28 @@ impl DispatchEntry<'_> {
     pub fn is_indexed(&self) -> bool {
         matches!(self.sys_flag & sys_flag::TRANSACTION, 0 | sys_flag::COMMIT)
     }
+}
+
+/// The light queues that a record of `topic` with these properties is in, as the dispatcher makes them.
+pub(crate) fn light_queues<'a>(
+    topic: &str,
+    properties: &'a str,
+) -> impl Iterator<Item = (&'a str, QueueOffset)> + use<'a> {
+    let value = |name| properties::get(properties, name);
+    let is_served = !is_on_its_way(topic);
+    let names = value(INNER_MULTI_DISPATCH).filter(|_| is_served);
+    let both = names.and_then(|names| Some((names, value(INNER_MULTI_QUEUE_OFFSET)?)));
+    both.into_iter().flat_map(|(names, places)| {
+        names.split(',').zip(places.split(',')).filter_map(|(name, place)| {
+            let place = place.parse().ok().filter(|place| *place < SLOTS_MAX)?;
+            name.starts_with(LIGHT_QUEUE_PREFIX).then_some((name, QueueOffset(place)))
+        })
+    })
+}
+
+/// Whether messages of this topic are only on their way to another one.
+fn is_on_its_way(topic: &str) -> bool {
+    topic.starts_with("%RETRY%") || topic.starts_with("rmq_sys_") || topic == SCHEDULE_TOPIC
 }
 
 /// A record that cannot be read; the reader goes on behind it.
@@ -281,7 +322,8 @@ fn entry<'a>(
     bytes: &'a [u8],
     offset: PhysicalOffset,
 ) -> Result<DispatchEntry<'a>, RecordError> {
-    let tag = properties::get(head.properties(bytes)?, TAGS);
+    let text = head.properties(bytes)?;
+    let tag = properties::get(text, TAGS);
     let entry = DispatchEntry {
         topic: head.topic(bytes)?,
         queue_id: head.queue_id as u32,
@@ -291,6 +333,7 @@ fn entry<'a>(
         tags_code: tag.map_or(0, |tag| i64::from(properties::tag_hash(tag))),
         sys_flag: head.sys_flag,
         store_timestamp: head.store_timestamp,
+        properties: text,
     };
     let has_place = head.queue_id >= 0 && entry.queue_offset.0 < SLOTS_MAX;
     if entry.is_indexed() && !has_place {

@@ -63,7 +63,7 @@ pub use consume_queue::{
 pub use disk::{
     Disk, DiskFault, DiskOp, FaultPlan, MemDisk, RealDisk, Space, StoreLock, mappings_max,
 };
-pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader};
+pub use dispatch::{BadRecord, DelayLevels, DispatchEntry, DispatchReader, LIGHT_QUEUE_PREFIX};
 pub use index::{
     AdvanceError, Index, IndexConfig, IndexError, IndexEvidence, IndexPoint, IndexReport,
     IndexWriter, KeyQuery, QueryKey, find_by_key, layout::IndexLayout,
@@ -71,8 +71,8 @@ pub use index::{
 pub use json_file::{JsonFile, JsonFileError};
 pub use offset::{PhysicalOffset, QueueId, QueueOffset};
 pub use reader::{
-    Boundary, Damage, EntryFilter, PullLimits, PullOutcome, PullStatus, RecordFilter, is_cold,
-    offset_by_time, pull, pull_records,
+    Boundary, Damage, EntryFilter, Filters, PullLimits, PullOutcome, PullStatus, RecordFilter,
+    is_cold, offset_by_time, pull, pull_by, pull_records,
 };
 pub use segment::{Segment, SegmentSlice, SegmentWriter, Words};
 pub use store::{CloseError, OpenError, QueueName, Report, Store, StoreConfig};

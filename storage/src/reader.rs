@@ -205,13 +205,18 @@ pub fn pull_records(
     pull_by(view, log, offset, limits, Filters { entries: None, records: Some(filter) })
 }
 
-/// What a read lets pass.
-struct Filters<'a> {
-    entries: Option<EntryFilter<'a>>,
-    records: Option<RecordFilter<'a>>,
+/// What a read lets pass: what both let pass that are there.
+#[derive(Clone, Copy, Default)]
+pub struct Filters<'a> {
+    /// By the index entry.
+    pub entries: Option<EntryFilter<'a>>,
+    /// By the record; asked in the order of the queue, once for each record that the entries' filter
+    /// lets pass and that is whole.
+    pub records: Option<RecordFilter<'a>>,
 }
 
-fn pull_by(
+/// Reads from `offset` what passes these filters.
+pub fn pull_by(
     view: &ConsumeQueueView,
     log: &CommitLog,
     offset: QueueOffset,

@@ -9,6 +9,7 @@ mod harness;
 mod diagnosis;
 mod dlq;
 mod groups;
+mod trace;
 
 use std::process::Command;
 

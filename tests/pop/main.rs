@@ -5,3 +5,4 @@ mod consuming;
 mod refusals;
 mod restarts;
 mod rig;
+mod settings;

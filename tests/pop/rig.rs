@@ -49,12 +49,21 @@ pub fn run(test: impl Future<Output = ()>) {
 impl Rig {
     /// A broker with the topic [`TOPIC`] of so many queues.
     pub async fn new(queues: i32) -> Self {
-        let rig = Self::over(Arc::new(MemDisk::new())).await;
+        Self::with(&[], queues).await
+    }
+
+    /// The same with these settings.
+    pub async fn with(settings: &[&str], queues: i32) -> Self {
+        let rig = Self::over_with(Arc::new(MemDisk::new()), settings).await;
         rig.client.create_topic(TOPIC, queues).await;
         rig
     }
 
     pub async fn over(disk: Arc<MemDisk>) -> Self {
+        Self::over_with(disk, &[]).await
+    }
+
+    async fn over_with(disk: Arc<MemDisk>, settings: &[&str]) -> Self {
         let seams = Seams {
             disk: disk.clone(),
             clock: Arc::new(SystemClock),
@@ -67,7 +76,7 @@ impl Rig {
         };
         let log = Logger::root(Discard, o!());
         let root = Tree::root("gantry", seams.placement.clone(), log.clone(), 1);
-        let broker = Broker::start(&config(), seams, &root, log).await.unwrap();
+        let broker = Broker::start(&config(settings), seams, &root, log).await.unwrap();
         let client = Client::connect(&broker).await;
         Self { broker, client, disk }
     }
@@ -108,8 +117,8 @@ pub async fn wait(holds: impl Fn() -> bool) {
     waited.await.expect("it comes to hold");
 }
 
-fn config() -> BrokerConfig {
-    let settings = [
+fn config(settings: &[&str]) -> BrokerConfig {
+    let own = [
         "listenPort=0",
         "bindAddress=127.0.0.1",
         "brokerIP1=127.0.0.1",
@@ -120,7 +129,7 @@ fn config() -> BrokerConfig {
         "mappedFileSizeConsumeQueue=20000",
         "enablePropertyFilter=true",
     ];
-    let set = settings.map(str::to_owned).to_vec();
+    let set = own.iter().chain(settings).map(|setting| (*setting).to_owned()).collect();
     let sources = Sources { set, ..Sources::default() };
     let surroundings = Surroundings::bare("/store");
     BrokerConfig::load(Role::Broker, &sources, &surroundings).unwrap().config

@@ -8,6 +8,7 @@ use gantry_supervisor::{ChildSpec, Place, Policy, Shell};
 
 use super::{BrokerStartError, Start, log::dispatch_place};
 use crate::{
+    expiry::{Undertaker, UndertakerParts},
     group::{
         self, ControlConfig, DiagnosisSettings, GroupSettings, Limits, Surroundings,
         groups::GroupsConfig,
@@ -150,6 +151,27 @@ impl Start<'_> {
             readers.push(self.started("cold reader", started)?);
         }
         Ok(ColdReaders::new(readers))
+    }
+
+    /// After the topics and the appender, and before those who have orders for it.
+    pub(super) async fn start_undertaker(
+        &self,
+        store: &Arc<Store>,
+        table: &Arc<TopicTable>,
+        topics: &Addr<Shell<Topics>>,
+        appender: &Addr<Shell<Appender>>,
+    ) -> Result<Addr<Shell<Undertaker>>, BrokerStartError> {
+        let parts = UndertakerParts {
+            topics: table.clone(),
+            topics_root: topics.clone(),
+            log: store.log().clone(),
+            appender: appender.clone(),
+            log_to: self.child_log("undertaker"),
+        };
+        let spec = ChildSpec::new("undertaker", Policy::RestartEmpty, move |_| {
+            Ok(Undertaker::new(parts.clone()))
+        });
+        self.started("undertaker", self.tree.start(spec.place(dispatch_place())).await)
     }
 
     pub(super) async fn start_schedule(

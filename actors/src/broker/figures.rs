@@ -13,12 +13,14 @@ use crate::{
         Page,
         clients::Clients,
         endpoint::{Endpoint, EndpointParts},
+        kept_out::KeptOut,
         lag::Lag,
         process::ProcessFigures,
         scrape::{Scrape, Serving},
         store::LogFigures,
         traffic::{Incoming, Outgoing},
     },
+    pop::waiters::WaiterCount,
     session::Shared,
 };
 
@@ -55,6 +57,15 @@ impl Start<'_> {
         Ok(scrape)
     }
 
+    /// Has the pops that wait written onto the page.
+    pub(super) fn register_pops(&self, waiting: &WaiterCount) {
+        let waiting = waiting.clone();
+        self.metrics.register(Arc::new(move |page: &mut Page<'_>| {
+            let help = "Pops and notifications that wait for messages.";
+            page.gauge("gantry_held_pops", help, waiting.count() as f64)
+        }));
+    }
+
     /// Has everything written onto the page from now on.
     pub(super) fn serve_figures(&self, scrape: &Scrape, shared: &Arc<Shared>, actors: &LogActors) {
         let metrics = &scrape.metrics;
@@ -75,6 +86,8 @@ impl Start<'_> {
             clock: self.seams.clock.clone(),
             names_max,
         }));
+        let (topics, groups) = (shared.topics.clone(), shared.control.directory().clone());
+        metrics.register(Arc::new(KeptOut::new(topics, groups, names_max)));
         metrics.register(Arc::new(Clients {
             producers: shared.control.producers().clone(),
             groups: shared.control.directory().clone(),

@@ -16,9 +16,8 @@ use crate::{
         appender::{Appender, AppenderParts},
         checkpointer::Checkpointer,
         cleaner::{Cleaner, CleanerParts},
-        dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
+        dispatcher::{DispatchSignal, DispatchTargets, Dispatcher, LogAdvanced},
         flusher::{FlushPace, FlushQueue, FlushWatch, Flusher},
-        indexer::IndexerLink,
         key_index::{KeyIndex, KeyIndexParts},
         preparer::{PIECE_BYTES, Preparer},
         state::LogState,
@@ -50,23 +49,22 @@ impl Start<'_> {
     pub(super) async fn start_log(
         &self,
         store: &Arc<Store>,
-        table: &Arc<TopicTable>,
+        targets: DispatchTargets,
         levels: &DelayLevels,
         advertised: SocketAddr,
         signal: Arc<DispatchSignal>,
-        indexer: Option<IndexerLink>,
     ) -> Result<LogActors, BrokerStartError> {
         let tree = self.tree.subtree("log");
         let state = Arc::new(LogState::default());
         fail_stop(&tree, &state);
         let dispatcher = {
-            let (log, table, levels) = (store.log().clone(), table.clone(), levels.clone());
+            let (log, levels) = (store.log().clone(), levels.clone());
             let (signal, logger) = (signal.clone(), self.child_log("dispatcher"));
+            let targets = targets.clone();
             let spec = ChildSpec::new("dispatcher", Policy::RestartFromDisk, move |incarnation| {
-                let (log, table, levels) = (log.clone(), table.clone(), levels.clone());
-                let (signal, indexer) = (signal.clone(), indexer.clone());
-                let (incarnation, logger) = (incarnation.into(), logger.clone());
-                Ok(Dispatcher::new(log, table, levels, signal, indexer, incarnation, logger))
+                let (log, targets, levels) = (log.clone(), targets.clone(), levels.clone());
+                let (signal, logger) = (signal.clone(), logger.clone());
+                Ok(Dispatcher::new(log, targets, levels, signal, incarnation.into(), logger))
             });
             tree.spawn(spec.place(dispatch_place()))
         };
@@ -95,6 +93,7 @@ impl Start<'_> {
             allocator,
             state: state.clone(),
             metrics: self.metrics.clone(),
+            light: targets.light,
             log_to: self.child_log("appender"),
         };
         let spec = ChildSpec::new("appender", Policy::RestartFromDisk, move |incarnation| {

@@ -11,7 +11,7 @@
 //! | the caller's | roots, topics, registrar, listeners |
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
-//! | `dispatch` | dispatcher, queues, schedule, groups, pops |
+//! | `dispatch` | dispatcher, queues, schedule, groups, pops, undertaker |
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
@@ -41,7 +41,7 @@ use self::{log::store_signal, ports::resolve};
 use crate::{
     log::{
         appender::Appender,
-        dispatcher::{DispatchSignal, Dispatcher},
+        dispatcher::{DispatchSignal, DispatchTargets, Dispatcher},
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
@@ -194,11 +194,17 @@ impl Start<'_> {
         let signal = store_signal(&store);
         let key_index = self.start_index(&store, &signal)?;
         let indexer = key_index.link();
-        let actors = self.start_log(&store, &table, &levels, advertised, signal, indexer).await?;
+        let light = self.light_topics(&table);
+        let targets = DispatchTargets { topics: table.clone(), light: light.clone(), indexer };
+        let actors = self.start_log(&store, targets, &levels, advertised, signal).await?;
         let queues = self.queues(queue_tree, &store, &actors);
         let topics = self.start_topics(&store, &table, &queues, advertised).await?;
+        if let Some(light) = &light {
+            light.begin(&queues);
+        }
         self.verify_queues(&store, &table)?;
         self.catch_up(&store, &table, &actors).await;
+        self.refill_windows(&table, &queues, &store);
         self.start_checkpointer(&store, &actors).await?;
         let facts = Arc::new(Facts {
             topics: table.clone(),
@@ -210,6 +216,7 @@ impl Start<'_> {
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
         let session = self.session_config(advertised, &levels, store.report().log_end);
         let cold = self.start_cold_readers().await?;
+        let undertaker = self.start_undertaker(&store, &table, &topics, &actors.appender).await?;
         let parts = PopParts {
             facts: facts.clone(),
             topics_root: topics.clone(),
@@ -219,16 +226,19 @@ impl Start<'_> {
             cold: cold.clone(),
             broker_name: session.broker_name.clone(),
             store_host: advertised,
+            undertaker: undertaker.clone(),
             states: load_states(&self.pop_files(&store))?,
             deliveries: Deliveries {
                 groups: control.directory().clone(),
                 metrics: self.metrics.clone(),
             },
-            waiting: WaiterCount::default(),
+            settings: self.pop_settings(),
+            waiting: WaiterCount::new(self.waiter_limits()),
             clock: self.seams.clock.clone(),
             seed: self.seams.seed,
             log_to: self.log.clone(),
         };
+        self.register_pops(&parts.waiting);
         let pops = self.start_pops(&store, parts, &control).await?;
         let cleaner =
             self.start_cleaner(&store, &facts, &control, &actors, key_index.index()).await?;
@@ -237,6 +247,7 @@ impl Start<'_> {
             config: session,
             about: self.start_about(&actors.signal).await?,
             topics: table,
+            light,
             topics_root: topics,
             facts,
             control,
@@ -245,6 +256,7 @@ impl Start<'_> {
             key_queries: key_index.queries.clone(),
             log_state: actors.state.clone(),
             appender: actors.appender.clone(),
+            undertaker,
             cleaner,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use gantry_conf::{AppenderPlacement, RetentionConfig};
+use gantry_codec::body::MessageRequestMode;
+use gantry_conf::{AppenderPlacement, RequestMode, RetentionConfig};
 use gantry_storage::{
     DelayLevels, LogConfig, PhysicalOffset, PullLimits, StoreConfig, retention::RetentionPolicy,
 };
@@ -10,7 +11,11 @@ use gantry_supervisor::{Exit, Place};
 use slog::{Logger, o};
 
 use super::{BrokerStartError, Start};
-use crate::{session::SessionConfig, topic::CatalogConfig};
+use crate::{
+    pop::{parts::PopSettings, waiters::WaiterLimits},
+    session::SessionConfig,
+    topic::CatalogConfig,
+};
 
 impl Start<'_> {
     pub(super) fn store_config(&self, levels: &DelayLevels) -> StoreConfig {
@@ -56,6 +61,24 @@ impl Start<'_> {
         }
     }
 
+    pub(super) fn pop_settings(&self) -> PopSettings {
+        let pop = &self.config.pop;
+        PopSettings {
+            retry_first_percent: pop.pop_from_retry_probability,
+            retry_v2: pop.enable_retry_topic_v2,
+            mode: match pop.default_message_request_mode {
+                RequestMode::Pull => MessageRequestMode::Pull,
+                RequestMode::Pop => MessageRequestMode::Pop,
+            },
+            share_queue_num: pop.default_pop_share_queue_num,
+        }
+    }
+
+    pub(super) fn waiter_limits(&self) -> WaiterLimits {
+        let pop = &self.config.pop;
+        WaiterLimits { per_queue: pop.pop_polling_size, all: pop.max_pop_polling_size }
+    }
+
     pub(super) fn session_config(
         &self,
         advertised: SocketAddr,
@@ -83,6 +106,7 @@ impl Start<'_> {
             short_polling_ms: self.config.pull.short_polling_time.as_millis() as i64,
             delay_levels: levels.count(),
             limits: PullLimits { started_at, ..self.pull_limits() },
+            stores_replies: self.config.topics.store_reply_message_enable,
             skip_damaged: self.config.pull.skip_damaged_messages,
         }
     }

@@ -8,15 +8,24 @@ use std::{
 use actix::Addr;
 use gantry_storage::{QueueError, Store};
 use gantry_supervisor::{ChildSpec, Exit, Policy, Shell, Tree};
-use slog::warn;
+use slog::{info, warn};
 
 use super::{BrokerStartError, LogActors, Start, log::dispatch_place};
 use crate::{
+    dedup,
     registrar::{LastTable, Registrar, RegistrarConfig},
-    topic::{AllTopics, Catalog, Queues, TopicTable, Topics, TopicsParts},
+    topic::{AllTopics, Catalog, LightTopics, Queues, TopicTable, Topics, TopicsParts},
 };
 
 impl Start<'_> {
+    /// Light queues, if they are to be served.
+    pub(super) fn light_topics(&self, table: &Arc<TopicTable>) -> Option<Arc<LightTopics>> {
+        let light = &self.config.light;
+        let quota = light.enable_lmq_quota.then_some(light.max_lmq_consume_queue_num);
+        let is_on = light.enable_lmq && light.enable_multi_dispatch;
+        is_on.then(|| LightTopics::new(table.clone(), quota))
+    }
+
     pub(super) fn queues(&self, tree: Tree, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {
         Arc::new(Queues {
             tree,
@@ -75,6 +84,17 @@ impl Start<'_> {
                 "topic" => &*queue.topic, "queue" => queue.queue.0);
         }
         Ok(())
+    }
+
+    /// Has topics that store messages once know what they have stored. Nobody is served yet, so this
+    /// thread may read.
+    pub(super) fn refill_windows(&self, table: &TopicTable, queues: &Queues, store: &Store) {
+        let begun = self.seams.clock.now_ms();
+        let keys = dedup::refill(table, queues, store.log(), begun);
+        if keys > 0 {
+            let took = self.seams.clock.now_ms() - begun;
+            info!(self.log, "windows of topics filled"; "keys" => keys, "took_ms" => took);
+        }
     }
 
     pub(super) fn start_registrar(&self, advertised: SocketAddr) -> Addr<Shell<Registrar>> {

@@ -22,6 +22,8 @@ pub enum PopRefusal {
     TooMany(SocketAddr),
     /// The topic is unknown.
     Topic(String),
+    /// The topic keeps batches as one record, which is not served.
+    BatchQueue(String),
     /// The topic may not be read.
     TopicPermission(String),
     /// No queue of that number.
@@ -95,6 +97,7 @@ pub fn refused_pop(cmd: &Command, refusal: &PopRefusal) -> Command {
             rs::INVALID_PARAMETER,
             format!("the broker[{}] pop message's num is greater than 32", host.ip()),
         ),
+        PopRefusal::BatchQueue(topic) => (rs::NO_PERMISSION, super::batch_queue(topic)),
         PopRefusal::TopicPermission(topic) => {
             (rs::NO_PERMISSION, format!("the topic[{topic}] peeking message is forbidden"))
         }

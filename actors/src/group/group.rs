@@ -42,6 +42,8 @@ pub struct Leave(pub ConnectionId);
 pub struct Lock {
     /// The client's id.
     pub client_id: Arc<str>,
+    /// Where it asks from.
+    pub connection: ConnectionId,
     /// The queues that it asks for.
     pub queues: Vec<MessageQueue>,
 }
@@ -114,14 +116,9 @@ impl Group {
         }
     }
 
-    /// A client is no longer connected: its locks end earlier, and whoever waits for them is told then.
+    /// A connection is gone: its client's locks end earlier, and whoever waits for them is told then.
     fn shorten_locks(&mut self, connection: ConnectionId, ctx: &mut Ctx<Self>) {
-        let membership = self.roster.membership();
-        let Some(id) = membership.id_on(connection).cloned() else { return };
-        if membership.members.iter().filter(|member| member.id == id).count() > 1 {
-            return;
-        }
-        let ends = self.locks.disconnected(&id, self.lock_lease);
+        let ends = self.locks.disconnected(connection, self.lock_lease);
         if ends.is_empty() {
             return;
         }
@@ -180,10 +177,10 @@ impl Receive<Leave> for Group {
 
 impl Receive<Lock> for Group {
     fn receive(&mut self, order: Lock, _: &mut Ctx<Self>) -> Reply<Vec<MessageQueue>> {
-        let Lock { client_id, mut queues } = order;
+        let Lock { client_id, connection, mut queues } = order;
         let (now, asked) = (Instant::now(), queues.len());
         let mut newly_refused = 0;
-        queues.retain(|queue| match self.locks.lock(queue, &client_id, now) {
+        queues.retain(|queue| match self.locks.lock(queue, &client_id, connection, now) {
             LockAnswer::Granted => true,
             LockAnswer::Refused { first } => {
                 newly_refused += usize::from(first);
@@ -267,6 +264,11 @@ mod tests {
         }))
     }
 
+    fn lock_from(connection: u64, client: &str, queue: &MessageQueue) -> Lock {
+        let (client_id, queues) = (client.into(), vec![queue.clone()]);
+        Lock { client_id, connection: ConnectionId(connection), queues }
+    }
+
     fn beat() -> Heartbeat {
         Heartbeat(Beat {
             client: client(1, "one"),
@@ -288,7 +290,7 @@ mod tests {
             group.send(beat()).await.unwrap();
             let queue = MessageQueue { topic: "t".into(), ..MessageQueue::default() };
             let lock =
-                |client: &str| Lock { client_id: client.into(), queues: vec![queue.clone()] };
+                |client: &str| lock_from(if client == "one" { 1 } else { 2 }, client, &queue);
             assert_eq!(group.send(lock("one")).await.unwrap().len(), 1);
             group.send(Leave(ConnectionId(1))).await.unwrap();
             pass(CLIENT_LEASE - Duration::from_secs(1)).await;
@@ -311,7 +313,7 @@ mod tests {
             assert!(group.send(beat()).await.unwrap());
             let queue = MessageQueue { topic: "t".into(), ..MessageQueue::default() };
             let lock =
-                |client: &str| Lock { client_id: client.into(), queues: vec![queue.clone()] };
+                |client: &str| lock_from(if client == "one" { 1 } else { 2 }, client, &queue);
             assert_eq!(group.send(lock("one")).await.unwrap().len(), 1);
             assert!(group.send(Poison).await.is_err(), "its sender is told");
             assert!(slot.membership.load().is_online(), "readers notice nothing");

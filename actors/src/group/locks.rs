@@ -16,6 +16,8 @@ use std::time::Duration;
 use gantry_codec::body::MessageQueue;
 use tokio::time::Instant;
 
+use crate::net::ConnectionId;
+
 /// How long a lock lasts without renewal. Clients renew every 20 s.
 pub const LEASE: Duration = Duration::from_secs(60);
 
@@ -46,13 +48,21 @@ pub enum LockAnswer {
 #[derive(Clone)]
 struct Lease {
     owner: Arc<str>,
+    /// Where the last renewal came from.
+    connection: ConnectionId,
     renewed: Instant,
     until: Instant,
 }
 
 impl QueueLocks {
     /// Locks `queue` for `client`, or renews its lock.
-    pub fn lock(&mut self, queue: &MessageQueue, client: &Arc<str>, now: Instant) -> LockAnswer {
+    pub fn lock(
+        &mut self,
+        queue: &MessageQueue,
+        client: &Arc<str>,
+        connection: ConnectionId,
+        now: Instant,
+    ) -> LockAnswer {
         let lease = self.leases.get(queue);
         if lease.is_some_and(|lease| lease.owner != *client && lease.until >= now) {
             let first = self.wanted.insert(queue.clone()).is_none();
@@ -62,7 +72,8 @@ impl QueueLocks {
         if lease.is_none_or(|lease| lease.owner != *client) {
             self.wanted.remove(queue);
         }
-        let lease = Lease { owner: client.clone(), renewed: now, until: now + LEASE };
+        let (owner, until) = (client.clone(), now + LEASE);
+        let lease = Lease { owner, connection, renewed: now, until };
         self.leases.insert(queue.clone(), lease);
         LockAnswer::Granted
     }
@@ -76,11 +87,11 @@ impl QueueLocks {
         self.wanted.remove(queue).is_some()
     }
 
-    /// `client` is no longer connected: what it holds lasts `lease` from its last renewal, unless it comes
-    /// back and renews. Returns when its locks end.
-    pub fn disconnected(&mut self, client: &str, lease: Duration) -> Vec<Instant> {
+    /// A connection is gone: locks that were renewed by it last `lease` from then, unless their owner comes
+    /// back and renews them. Returns when they end.
+    pub fn disconnected(&mut self, connection: ConnectionId, lease: Duration) -> Vec<Instant> {
         let mut ends = Vec::new();
-        for (_, held) in self.leases.iter_mut().filter(|(_, held)| *held.owner == *client) {
+        for (_, held) in self.leases.iter_mut().filter(|(_, held)| held.connection == connection) {
             held.until = held.until.min(held.renewed + lease);
             ends.push(held.until);
         }
@@ -135,8 +146,13 @@ mod tests {
     }
 
     impl QueueLocks {
+        fn asks(&mut self, queue_id: i32, client: &Arc<str>, now: Instant) -> LockAnswer {
+            let connection = ConnectionId(if **client == *"one" { 1 } else { 2 });
+            self.lock(&queue(queue_id), client, connection, now)
+        }
+
         fn locks(&mut self, queue_id: i32, client: &Arc<str>, now: Instant) -> bool {
-            self.lock(&queue(queue_id), client, now) == LockAnswer::Granted
+            self.asks(queue_id, client, now) == LockAnswer::Granted
         }
     }
 
@@ -184,7 +200,7 @@ mod tests {
         assert!(locks.locks(0, &one, start));
         assert!(locks.locks(1, &one, after(5)));
         assert!(locks.locks(2, &two, start));
-        let ends = locks.disconnected(&one, Duration::from_secs(30));
+        let ends = locks.disconnected(ConnectionId(1), Duration::from_secs(30));
         assert_eq!(ends, [after(30), after(35)]);
         assert!(!locks.locks(0, &two, after(30)));
         assert!(locks.locks(0, &two, after(31)));
@@ -209,11 +225,11 @@ mod tests {
     fn a_queue_that_becomes_free_is_told_to_those_who_were_refused() {
         let ((one, two), now) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        locks.lock(&queue(0), &one, now);
-        locks.lock(&queue(1), &one, now);
+        locks.asks(0, &one, now);
+        locks.asks(1, &one, now);
         let refused = |first| LockAnswer::Refused { first };
-        assert_eq!(locks.lock(&queue(0), &two, now), refused(true));
-        assert_eq!(locks.lock(&queue(0), &two, now), refused(false), "once is enough to say");
+        assert_eq!(locks.asks(0, &two, now), refused(true));
+        assert_eq!(locks.asks(0, &two, now), refused(false), "once is enough to say");
         assert!(locks.locks(0, &one, now), "a renewal does not make it forgotten");
         assert!(!locks.unlock(&queue(0), &two), "it is not two's");
         assert!(!locks.unlock(&queue(1), &one), "nobody asked for this one");
@@ -226,8 +242,8 @@ mod tests {
     fn a_lease_that_ends_is_told_as_well() {
         let ((one, two), now) = (clients(), Instant::now());
         let mut locks = QueueLocks::default();
-        locks.lock(&queue(0), &one, now);
-        locks.lock(&queue(0), &two, now);
+        locks.asks(0, &one, now);
+        locks.asks(0, &two, now);
         assert!(!locks.expire(now + LEASE));
         let late = now + LEASE + Duration::from_millis(1);
         assert!(locks.expire(late));

@@ -49,10 +49,10 @@ pub mod roster;
 pub mod view;
 
 #[cfg(test)]
-mod bench;
+pub(crate) mod bench;
 mod start;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use client::Client;
 pub use configs::PREDEFINED;

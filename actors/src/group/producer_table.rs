@@ -166,9 +166,13 @@ impl ProducerTable {
         for (group, entries) in &self.groups {
             let producers = entries.iter().map(|entry| entry.producer.clone());
             tables.by_group.insert(group.clone(), producers.collect());
-            for Entry { producer, .. } in entries {
-                tables.by_client.insert(producer.id.clone(), producer.connection.clone());
-            }
+        }
+        // The connection heard of last comes last: of a client that has come back, and whose old connection
+        // nobody has missed yet, the new one counts.
+        let mut all: Vec<_> = self.groups.values().flatten().collect();
+        all.sort_unstable_by_key(|entry| (entry.heard, entry.producer.connection.id()));
+        for Entry { producer, .. } in all {
+            tables.by_client.insert(producer.id.clone(), producer.connection.clone());
         }
         self.directory.0.tables.store(Arc::new(tables));
     }
@@ -218,6 +222,17 @@ mod tests {
         assert!(table.close(ConnectionId(1)));
         table.publish();
         assert!(directory.of_client("one").is_none() && directory.of_group("h").is_none());
+    }
+
+    #[test]
+    fn of_two_connections_of_one_client_the_one_heard_of_last_counts() {
+        for order in [["g", "h"], ["h", "g"]] {
+            let ((mut table, directory), now) = (table(), Instant::now());
+            table.beat(order[0], client(7, "one"), now + EXPIRY / 4, 0);
+            table.beat(order[1], client(3, "one"), now + EXPIRY / 2, 0);
+            table.publish();
+            assert_eq!(directory.of_client("one").unwrap().id().0, 3);
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     client::Client,
     producer_table::{Entry, ProducerDirectory, ProducerTable},
 };
-use crate::net::ConnectionId;
+use crate::net::{ConnectionHandle, ConnectionId};
 
 /// How often silent producers are looked for.
 const SCAN_PERIOD: Duration = Duration::from_secs(10);
@@ -52,6 +52,12 @@ pub struct ProducerGone(pub ConnectionId);
 #[rtype(result = "Option<Vec<ClientConnection>>")]
 pub struct ProducersOf(pub Box<str>);
 
+/// On which connection is the producer with this client id? Asked by whoever does not find it in the
+/// directory: a heartbeat that was answered just now is in the mailbox before this question.
+#[derive(Message)]
+#[rtype(result = "Option<ConnectionHandle>")]
+pub struct FindProducer(pub Box<str>);
+
 /// Who produces for any group?
 #[derive(Clone, Copy, Message)]
 #[rtype(result = "ProducerTableBody")]
@@ -60,6 +66,7 @@ pub struct AllProducers;
 /// See the module's text.
 pub struct Producers {
     table: ProducerTable,
+    directory: ProducerDirectory,
     /// A producer that was silent for longer than this is taken to be gone (`channelExpiredTimeout`).
     expiry: Duration,
     clock: Arc<dyn Clock>,
@@ -74,8 +81,8 @@ impl Producers {
         clock: Arc<dyn Clock>,
         log: Logger,
     ) -> Self {
-        let table = ProducerTable::new(directory, Instant::now(), clock.now_ms());
-        Self { table, expiry, clock, log }
+        let table = ProducerTable::new(directory.clone(), Instant::now(), clock.now_ms());
+        Self { table, directory, expiry, clock, log }
     }
 
     fn scan(&mut self) {
@@ -141,6 +148,17 @@ impl Receive<ProducerGone> for Producers {
             info!(self.log, "producer's connection is gone"; "connection" => %connection);
         }
         Reply::Now(())
+    }
+}
+
+impl Receive<FindProducer> for Producers {
+    fn receive(
+        &mut self,
+        FindProducer(client): FindProducer,
+        _: &mut Ctx<Self>,
+    ) -> Reply<Option<ConnectionHandle>> {
+        self.table.publish();
+        self.directory.of_client(&client).into()
     }
 }
 

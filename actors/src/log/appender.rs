@@ -11,23 +11,30 @@
 //! Failure policy: restart from disk after a panic (the tail is found again at the last published
 //! end, so what was not answered is gone); an I/O error ends writing for good ([`LogState`]).
 
+mod once;
+
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use actix::{Addr, AsyncContext, Recipient};
-use gantry_codec::Record;
+use gantry_codec::{Record, record::sys_flag};
 use gantry_storage::{AppendError, Clock, CommitLog, LogTail, Segment};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, warn};
 use tokio::time::Instant;
 
+use self::once::Unpublished;
 use super::{
     allocator::{Allocate, Allocator, SegmentReady},
     batch::{AppendBatch, NewMessage, Send, SendBatch, SendResult},
     dispatcher::{DispatchSignal, Dispatcher, LogAdvanced},
     flusher::{Flush, FlushQueue, Flusher},
+    light::LightPlaces,
     state::LogState,
 };
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    topic::{LightTopics, QueueSlot},
+};
 
 /// A round ends at the latest after this many bytes or messages, so that the first batch of a flood
 /// does not wait for the last.
@@ -59,6 +66,8 @@ pub struct AppenderParts {
     pub state: Arc<LogState>,
     /// What is counted for figures.
     pub metrics: Arc<Metrics>,
+    /// Queues that messages are in besides their own, if they are served.
+    pub light: Option<Arc<LightTopics>>,
     /// The actor's logger.
     pub log_to: Logger,
 }
@@ -73,6 +82,18 @@ pub struct Appender {
     /// Batches that wait for the next file, oldest first.
     waiting: VecDeque<Box<SendBatch>>,
     last_timestamp: i64,
+    /// Keys of the round under way.
+    unpublished: Unpublished,
+}
+
+/// Where and how a message is stored.
+struct Place {
+    /// Its offset in the queue.
+    offset: u64,
+    /// The time.
+    now: i64,
+    /// Whether more messages of its batch follow.
+    continues: bool,
 }
 
 /// What has been written and not yet published.
@@ -81,6 +102,8 @@ struct Round {
     number: u64,
     bytes: usize,
     messages: usize,
+    /// Light queues in which offsets were taken.
+    light: Vec<Arc<QueueSlot>>,
     #[expect(clippy::vec_box, reason = "the boxes came through a mailbox and leave through one")]
     batches: Vec<Box<SendBatch>>,
 }
@@ -100,7 +123,8 @@ impl Appender {
         // Times go on from the newest record, whatever the clock did meanwhile.
         let last_timestamp = parts.log.last_timestamp();
         let round = Round { number: (incarnation << 40) + 1, ..Round::default() };
-        Self { parts, tail, round, spare: None, waiting: VecDeque::new(), last_timestamp }
+        let (waiting, unpublished) = (VecDeque::new(), Unpublished::new());
+        Self { parts, tail, round, spare: None, waiting, last_timestamp, unpublished }
     }
 
     fn accept(&mut self, mut batch: Box<SendBatch>, me: &Recipient<SegmentReady>) {
@@ -149,11 +173,17 @@ impl Appender {
     fn write(&mut self, batch: &mut SendBatch, me: &Recipient<SegmentReady>) -> Result<(), Stop> {
         let now = self.parts.clock.now_ms().max(self.last_timestamp);
         self.last_timestamp = now;
-        let SendBatch { sends, messages, properties, done, .. } = batch;
-        for send in sends.iter_mut().skip(*done) {
+        let SendBatch { sends, messages, properties, done, windows, .. } = batch;
+        for (at, send) in sends.iter_mut().enumerate().skip(*done) {
             let messages = messages.get_mut(send.messages.clone()).unwrap_or_default();
+            let window = windows.binary_search_by_key(&at, |(of, _)| *of).ok();
+            let window = window.and_then(|place| windows.get(place));
             send.result = loop {
-                match self.store(send, messages, properties, now) {
+                let stored = match window {
+                    None => self.store(send, messages, properties, now),
+                    Some((_, window)) => self.store_once(window, send, messages, properties, now),
+                };
+                match stored {
                     Err(AppendError::SegmentFull { .. }) => self.next_file(me)?,
                     Err(e @ AppendError::TooLarge { .. }) => {
                         break SendResult::TooLarge(e.to_string());
@@ -179,25 +209,76 @@ impl Appender {
             return Ok(SendResult::QueueGone);
         }
         let host = self.parts.store_host;
+        let mut light = match self.light_places(send, messages, properties) {
+            Ok(light) => light,
+            Err(refused) => return Ok(refused),
+        };
         let bytes = messages.iter().map(|m| record(send, m, properties, host).encoded_len() as u64);
-        self.tail.check_room(bytes.sum())?;
+        let more = light.iter().map(|(_, places)| places.properties_max() as u64);
+        self.tail.check_room(bytes.chain(more).sum())?;
         let first = match send.slot.take_offsets(self.round.number, messages.len() as u64) {
             Ok(first) => first,
             Err(why) => return Ok(SendResult::Refused(why.into())),
         };
-        let mut bytes = 0;
+        let bytes_before = self.round.bytes;
+        let end = first + messages.len() as u64;
+        let mut in_light = light.drain(..).peekable();
         for (message, offset) in messages.iter_mut().zip(first..) {
-            let mut record = record(send, message, properties, host);
-            record.queue_offset = offset as i64;
-            record.store_timestamp = now;
-            let appended = self.tail.append(&mut record)?;
-            message.offset = appended.offset;
-            bytes += u64::from(appended.len);
+            let light = in_light.next_if(|(of, _)| *of == offset - first);
+            // A recovery that finds the log to end within a batch takes all of it out.
+            let place = Place { offset, now, continues: offset + 1 < end };
+            self.store_new(send, message, properties, place, light.map(|(_, places)| places))?;
         }
-        self.round.bytes += bytes as usize;
-        send.slot.count_written(messages.len() as u64, bytes);
+        let bytes = self.round.bytes - bytes_before;
+        send.slot.count_written(messages.len() as u64, bytes as u64);
         self.round.messages += messages.len();
         Ok(SendResult::Stored(first))
+    }
+
+    /// Writes one message to its offset.
+    fn store_new(
+        &mut self,
+        send: &Send,
+        message: &mut NewMessage,
+        properties: &str,
+        place: Place,
+        light: Option<LightPlaces>,
+    ) -> Result<(), AppendError> {
+        let with_places = light.map(|light| light.take(self.round.number, &mut self.round.light));
+        let mut record = record(send, message, properties, self.parts.store_host);
+        if let Some(properties) = &with_places {
+            record.properties = properties;
+        }
+        if place.continues {
+            record.sys_flag |= sys_flag::BATCH_CONTINUES;
+        }
+        record.queue_offset = place.offset as i64;
+        record.store_timestamp = place.now;
+        let appended = self.tail.append(&mut record)?;
+        message.offset = appended.offset;
+        self.round.bytes += appended.len as usize;
+        Ok(())
+    }
+
+    /// The light queues of each message that is in some, by its number. An error is the send's result.
+    fn light_places(
+        &self,
+        send: &Send,
+        messages: &[NewMessage],
+        properties: &str,
+    ) -> Result<Vec<(u64, LightPlaces)>, SendResult> {
+        let Some(light) = &self.parts.light else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for (number, message) in (0..).zip(messages) {
+            let text = properties.get(message.properties.clone()).unwrap_or_default();
+            let places = LightPlaces::of(light, &send.slot.topic, text);
+            let places = places.map_err(|why| SendResult::Refused(why.into()))?;
+            if let Some(why) = places.as_ref().and_then(LightPlaces::too_long) {
+                return Err(SendResult::TooLarge(why));
+            }
+            found.extend(places.map(|places| (number, places)));
+        }
+        Ok(found)
     }
 
     /// Continues in the next file, or says that it is not there yet.
@@ -248,6 +329,10 @@ impl Appender {
         for send in self.waiting.front().iter().flat_map(|b| b.sends.iter().take(b.done)) {
             send.slot.commit_round(self.round.number);
         }
+        for slot in self.round.light.drain(..) {
+            slot.commit_round(self.round.number);
+        }
+        self.unpublished.clear();
         self.round.number += 1;
         self.round.bytes = 0;
         self.round.messages = 0;
@@ -301,7 +386,8 @@ fn record<'a>(
         flag: message.flag,
         queue_offset: 0,
         physical_offset: 0,
-        sys_flag: send.sys_flag,
+        // Whoever stores a message again took the flags as they were in the log.
+        sys_flag: send.sys_flag & !sys_flag::BATCH_CONTINUES,
         born_timestamp: send.born_timestamp,
         born_host: send.born_host,
         store_timestamp: 0,

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use gantry_codec::frame::SerializeType;
 use gantry_storage::PhysicalOffset;
 use gantry_supervisor::Permit;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
-use crate::{net::Deliver, session::SessionEvent, topic::QueueSlot};
+use crate::{dedup::Window, net::Deliver, session::SessionEvent, topic::QueueSlot};
 
 /// Sends of one burst of one connection, for the appender.
 #[derive(Message)]
@@ -40,6 +40,8 @@ pub struct SendBatch {
     pub done: usize,
     /// Whether a send of this batch asks to wait for the flush (property `WAIT`).
     pub wait_flush: bool,
+    /// Windows of those sends, by their place, that are stored once only ([`crate::dedup`]).
+    pub windows: Vec<(usize, Arc<Window>)>,
     /// Whether it was stored and could not be flushed in time.
     pub flush_timed_out: bool,
     /// When a session accepted it; nothing for a batch of the broker's own.
@@ -58,6 +60,8 @@ pub enum ReplyTo {
     Session(Recipient<Deliver<SessionEvent>>),
     /// An actor of the broker that stores messages itself.
     Actor(Recipient<BatchAppended>),
+    /// A task that waits for it.
+    Waiter(mpsc::UnboundedSender<Box<SendBatch>>),
 }
 
 /// One send request: one message, or the messages of one client batch.
@@ -114,6 +118,8 @@ pub enum SendResult {
     Open,
     /// Stored; the offset of its first message in its queue.
     Stored(u64),
+    /// All of it is stored already; the offset of its first message in its queue.
+    Duplicate(u64),
     /// The queue was deleted before the message reached the log.
     QueueGone,
     /// The message is larger than the log takes.
@@ -131,6 +137,7 @@ impl SendBatch {
         self.bytes = 0;
         self.done = 0;
         self.wait_flush = false;
+        self.windows.clear();
         self.flush_timed_out = false;
         self.permit = None;
     }
@@ -150,6 +157,10 @@ impl SendBatch {
                 session.do_send(Deliver(SessionEvent::Appended(self)));
             }
             Some(ReplyTo::Actor(actor)) => actor.do_send(BatchAppended(self)),
+            Some(ReplyTo::Waiter(task)) => {
+                // A task that has ended wants to know nothing more.
+                let _ = task.send(self);
+            }
             None => {}
         }
     }

@@ -23,7 +23,8 @@ use std::sync::{
 
 use actix::{Addr, AsyncContext, Message};
 use gantry_storage::{
-    CommitLog, DelayLevels, DispatchEntry, DispatchMark, DispatchReader, PhysicalOffset,
+    CommitLog, DelayLevels, DispatchEntry, DispatchMark, DispatchReader, IndexEntry,
+    PhysicalOffset, QueueOffset,
 };
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, info};
@@ -32,7 +33,7 @@ use super::{
     checkpointer::{Checkpointer, Confirm, Confirmation},
     indexer::IndexerLink,
 };
-use crate::topic::{IndexBatch, QueueSlot, TopicTable, TopicView};
+use crate::topic::{IndexBatch, LightTopics, QueueSlot, TopicTable, TopicView};
 
 /// Entries per round: enough to make the hop cheap, few enough to let the queues run in between.
 const ROUND_ENTRIES_MAX: usize = 2048;
@@ -120,14 +121,24 @@ impl DispatchSignal {
     }
 }
 
+/// Who gets something of each record.
+#[derive(Clone)]
+pub struct DispatchTargets {
+    /// The topics with their queues.
+    pub topics: Arc<TopicTable>,
+    /// Queues that messages are in besides their own, if they are served.
+    pub light: Option<Arc<LightTopics>>,
+    /// The indexer of keys, if there is one.
+    pub indexer: Option<IndexerLink>,
+}
+
 /// See the module's text.
 pub struct Dispatcher {
     log: CommitLog,
     reader: DispatchReader,
-    topics: Arc<TopicTable>,
+    targets: DispatchTargets,
     levels: DelayLevels,
     signal: Arc<DispatchSignal>,
-    indexer: Option<IndexerLink>,
     round: Round,
     restarted: bool,
     log_to: Logger,
@@ -145,28 +156,48 @@ struct Round {
 }
 
 impl Round {
-    fn add(&mut self, entry: &DispatchEntry<'_>, topics: &TopicTable, levels: &DelayLevels) {
+    fn add(&mut self, entry: &DispatchEntry<'_>, targets: &DispatchTargets, levels: &DelayLevels) {
         if !entry.is_indexed() {
             return;
         }
+        let index = entry.index_entry(levels);
+        if let Some(light) = &targets.light {
+            for (topic, place) in entry.light_queues() {
+                if let Some(slot) = light.slot(topic) {
+                    self.put(&slot, place, index);
+                }
+            }
+        }
         if self.topic.as_ref().is_none_or(|view| view.config.topic_name != entry.topic) {
-            self.topic = topics.get(entry.topic);
+            self.topic = targets.topics.get(entry.topic);
         }
         let Some(view) = &self.topic else { return };
-        // A topic that was deleted, or a queue of a life before: its records have no reader.
-        let Some(slot) = view.queue(entry.queue_id).filter(|slot| slot.is_alive()) else { return };
-        // Of what was in the log at the start, the appender has to be told; the rest it wrote itself.
-        if entry.offset < self.start_end {
-            slot.saw_offset(entry.queue_offset.0);
+        // A Java broker does not start with queues of this kind beside those that it has for the topic.
+        if view.kind.is_batch_queue {
+            return;
         }
-        let index = entry.index_entry(levels);
+        // A topic that was deleted, or a queue of a life before: its records have no reader.
+        let slot = view.queue(entry.queue_id).filter(|slot| slot.is_alive()).cloned();
+        if let Some(slot) = slot {
+            self.put(&slot, entry.queue_offset, index);
+        }
+        // A compacted topic takes its copy of the record here: by the same rules, from the same reader, and
+        // noted in `touched`, so that a checkpoint waits for it.
+    }
+
+    /// Gives a queue its entry.
+    fn put(&mut self, slot: &Arc<QueueSlot>, offset: QueueOffset, index: IndexEntry) {
+        // Of what was in the log at the start, the appender has to be told; the rest it wrote itself.
+        if index.offset < self.start_end {
+            slot.saw_offset(offset.0);
+        }
         let place = slot.dispatch_place(self.number).unwrap_or(usize::MAX);
         match self.batches.get_mut(place) {
-            Some((_, batch)) if batch.continues_at(entry.queue_offset) => batch.entries.push(index),
+            Some((_, batch)) if batch.continues_at(offset) => batch.entries.push(index),
             // The first of this round, or of a later life of a topic that was deleted and made again.
             _ => {
                 slot.set_dispatch_place(self.number, self.batches.len());
-                self.batches.push((slot.clone(), IndexBatch::of(entry.queue_offset, index)));
+                self.batches.push((slot.clone(), IndexBatch::of(offset, index)));
             }
         }
     }
@@ -185,27 +216,27 @@ impl Round {
 }
 
 impl Dispatcher {
-    /// A dispatcher that begins where `signal` says its predecessor stopped, and wakes `indexer`.
+    /// A dispatcher that begins where `signal` says its predecessor stopped, and wakes the indexer.
     pub fn new(
         log: CommitLog,
-        topics: Arc<TopicTable>,
+        targets: DispatchTargets,
         levels: DelayLevels,
         signal: Arc<DispatchSignal>,
-        indexer: Option<IndexerLink>,
         incarnation: u64,
         log_to: Logger,
     ) -> Self {
         let reader = DispatchReader::new(log.clone(), signal.position());
         let start_end = signal.start_end;
-        let round = Round { number: (incarnation << 40) + 1, start_end, ..Round::default() };
+        let number = (incarnation << 40) + 1;
+        let round = Round { number, start_end, ..Round::default() };
         let restarted = incarnation > 0;
-        Self { log, reader, topics, levels, signal, indexer, round, restarted, log_to }
+        Self { log, reader, targets, levels, signal, round, restarted, log_to }
     }
 
     /// One round; whether there is more to do.
     pub fn dispatch(&mut self) -> bool {
-        let Self { reader, round, topics, levels, .. } = self;
-        let read = reader.read(ROUND_ENTRIES_MAX, |entry| round.add(entry, topics, levels));
+        let Self { reader, round, targets, levels, .. } = self;
+        let read = reader.read(ROUND_ENTRIES_MAX, |entry| round.add(entry, targets, levels));
         {
             let mut progress = self.signal.progress();
             self.round.send(&mut progress);
@@ -215,7 +246,7 @@ impl Dispatcher {
             error!(self.log_to, "record cannot be indexed, skipped"; "error" => %e);
         }
         self.signal.position.store(self.reader.position().0, Ordering::Release);
-        if let Some(indexer) = &self.indexer {
+        if let Some(indexer) = &self.targets.indexer {
             indexer.wake();
         }
         self.reader.position() < self.log.max_offset()
@@ -232,17 +263,13 @@ impl Dispatcher {
             let before = reader.position();
             let slot = &order.slot;
             let read = reader.read(ROUND_ENTRIES_MAX, |entry| {
-                let wanted = entry.offset < end
-                    && entry.queue_id == slot.queue_id
-                    && *entry.topic == *slot.topic
-                    && entry.is_indexed();
-                if !wanted {
-                    return;
-                }
+                let is_wanted = entry.offset < end && entry.is_indexed();
+                let place = entry.place_in(&slot.topic, slot.queue_id).filter(|_| is_wanted);
+                let Some(place) = place else { return };
                 let index = entry.index_entry(&self.levels);
                 match batches.last_mut() {
-                    Some(last) if last.continues_at(entry.queue_offset) => last.entries.push(index),
-                    _ => batches.push(IndexBatch::of(entry.queue_offset, index)),
+                    Some(last) if last.continues_at(place) => last.entries.push(index),
+                    _ => batches.push(IndexBatch::of(place, index)),
                 }
             });
             if let Err(e) = read {

@@ -13,7 +13,8 @@
 //! | [`key_lookup`] | answers queries by key | `cold` |
 //!
 //! [`batch`] is what travels between connections and the appender; [`state`] says whether the log
-//! takes messages; [`key_index`] starts what the key index needs.
+//! takes messages; [`key_index`] starts what the key index needs; `light` gives a message its offsets in the
+//! queues that it is in besides its own.
 
 pub mod allocator;
 pub mod appender;
@@ -25,5 +26,6 @@ pub mod flusher;
 pub mod indexer;
 pub mod key_index;
 pub mod key_lookup;
+mod light;
 pub mod preparer;
 pub mod state;

@@ -209,9 +209,20 @@ impl StreamLogic<io::Result<Accepted>> for Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::DuplexStream;
+    use std::{
+        sync::{
+            OnceLock,
+            atomic::{AtomicUsize, Ordering::Relaxed},
+        },
+        task::{Context, Poll},
+    };
+
+    use gantry_supervisor::{ChildSpec, Placement, Policy, Tree};
+    use slog::{Discard, o};
+    use tokio::{io::DuplexStream, sync::mpsc};
 
     use super::*;
+    use crate::net::Acceptor;
 
     /// Answers with what it is asked for.
     struct Echo;
@@ -235,6 +246,119 @@ mod tests {
         let mut text = String::new();
         far.read_to_string(&mut text).await.unwrap();
         text
+    }
+
+    /// A network whose port is taken for the first attempts, and then gives these connections.
+    struct Busy {
+        attempts: AtomicUsize,
+        taken_for: usize,
+        given: std::sync::Mutex<Option<mpsc::UnboundedReceiver<DuplexStream>>>,
+    }
+
+    struct Given(mpsc::UnboundedReceiver<DuplexStream>);
+
+    const ADDR: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7);
+
+    impl Network for Busy {
+        fn listen(&self, _: SocketAddr) -> io::Result<Box<dyn Acceptor>> {
+            if self.attempts.fetch_add(1, Relaxed) < self.taken_for {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            Ok(Box::new(Given(self.given.lock().unwrap().take().unwrap())))
+        }
+    }
+
+    impl Acceptor for Given {
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(ADDR)
+        }
+
+        fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+            let Poll::Ready(Some(stream)) = self.0.poll_recv(cx) else { return Poll::Pending };
+            let attach = Box::new(move || Ok(Box::new(stream) as Box<dyn ByteStream>));
+            Poll::Ready(Ok(Accepted { remote: ADDR, local: ADDR, attach }))
+        }
+    }
+
+    /// Notes where the port is.
+    #[derive(Default)]
+    struct Noted(OnceLock<SocketAddr>);
+
+    impl Answers for Noted {
+        fn opened(&self, addr: SocketAddr) {
+            self.0.set(addr).unwrap();
+        }
+
+        fn answer(self: Arc<Self>, _: Wanted) -> LocalBoxFuture<'static, Answer> {
+            Box::pin(async { Answer::text(Status::Ok, "ok") })
+        }
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    async fn endpoint(network: Busy, answers: Arc<Noted>) -> Tree {
+        let log = Logger::root(Discard, o!());
+        let tree = Tree::root("broker", Placement::single(), log.clone(), 1);
+        let parts = EndpointParts { network: Arc::new(network), addr: ADDR, answers, log };
+        let spec = ChildSpec::new("metrics", Policy::RestartEmpty, move |_| {
+            Ok(Endpoint::new(parts.clone()))
+        });
+        tree.start(spec).await.unwrap();
+        tree
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_tried_again_until_it_is_free() {
+        run(async {
+            let (given, connections) = mpsc::unbounded_channel();
+            let given_to = std::sync::Mutex::new(Some(connections));
+            let network = Busy { attempts: AtomicUsize::new(0), taken_for: 3, given: given_to };
+            let answers = Arc::<Noted>::default();
+            let tree = endpoint(network, answers.clone()).await;
+            tokio::time::sleep(2 * TRY_AGAIN + TRY_AGAIN / 2).await;
+            assert_eq!(answers.0.get(), None);
+            tokio::time::sleep(TRY_AGAIN).await;
+            assert_eq!(answers.0.get(), Some(&ADDR));
+            let (mut far, near) = tokio::io::duplex(1024);
+            given.send(near).unwrap();
+            far.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+            assert!(all(&mut far).await.ends_with("ok"));
+            tree.stop().await;
+        });
+    }
+
+    #[test]
+    fn connections_beyond_the_limit_are_closed_at_once_and_room_comes_back() {
+        run(async {
+            let (given, connections) = mpsc::unbounded_channel();
+            let given_to = std::sync::Mutex::new(Some(connections));
+            let network = Busy { attempts: AtomicUsize::new(0), taken_for: 0, given: given_to };
+            let tree = endpoint(network, Arc::default()).await;
+            let mut open = Vec::new();
+            for _ in 0..OPEN_MAX {
+                let (far, near) = tokio::io::duplex(1024);
+                given.send(near).unwrap();
+                open.push(far);
+            }
+            let (mut refused, near) = tokio::io::duplex(1024);
+            given.send(near).unwrap();
+            assert_eq!(all(&mut refused).await, "");
+            drop(open);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let (mut far, near) = tokio::io::duplex(1024);
+            given.send(near).unwrap();
+            far.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+            assert!(all(&mut far).await.ends_with("ok"));
+            tree.stop().await;
+        });
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,7 +39,18 @@
 //! | `gantry_log_sync_seconds` | | histogram: one sync of the log |
 //! | `gantry_message_delivered_seconds` | | histogram, by message: from being stored to leaving for a consumer; all messages of one answer count as its oldest |
 //! | `gantry_refused_requests_total` | `request_code`, `response_code` | requests answered with an error |
-//! | `gantry_held_pulls` | | pulls that wait for messages |
+//! | `gantry_held_pulls`, `gantry_held_pops` | | pulls, and pops and notifications, that wait for messages |
+//! | `gantry_duplicate_messages_total` | `topic` | messages that were sent again and not stored again |
+//! | `gantry_expired_messages_total` | `consumer_group`, `topic`, `is_retry`, `is_system` | messages that had expired when the group came to them |
+//! | `rocketmq_consumer_lag_messages`, `rocketmq_consumer_lag_latency` | the same | messages that wait, whatever the filter; age of the first one, ms |
+//! | `gantry_consumer_queue_lag_messages`, `gantry_consumer_queue_lag_latency` | the same and `queue_id` | by queue, if asked for |
+//! | `rocketmq_producer_connections` | `language`, `version` (its number), `protocol_type` | producers |
+//! | `rocketmq_consumer_connections` | the same, `consumer_group`, `consume_mode`, `is_system` | consumers |
+//! | `gantry_consumption_findings`, `gantry_consumption_findings_total` | `kind` | what is wrong with the consumption: now, since the start |
+//! | `gantry_connections` | | open connections |
+//! | `gantry_actors`, `gantry_actors_given_up`, `gantry_actors_frozen` | `kind` | actors: all, failed for good, not answering |
+//! | `gantry_actor_restarts_total`, `gantry_actor_panics_total`, `gantry_actor_lost_messages_total` | `kind` | what has gone wrong with them |
+//! | `gantry_mailbox_messages`, `gantry_mailbox_wait_seconds` | `kind` | the fullest and the slowest mailbox, of kinds with few actors |
 //! | `gantry_log_writable`, `gantry_log_refusing` | none; `cause` | whether the log takes messages, and why not |
 //! | `gantry_disk_size_bytes`, `gantry_disk_available_bytes` | `dir` | the file systems under the log |
 //! | `gantry_memory_budget_bytes`, `gantry_memory_budget_free_bytes` | | bytes that requests in work may have; that are left |
@@ -54,6 +65,7 @@ pub mod clients;
 pub mod deliveries;
 pub mod endpoint;
 pub mod http;
+pub mod kept_out;
 pub mod lag;
 pub mod latency;
 pub mod named;

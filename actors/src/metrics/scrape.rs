@@ -138,3 +138,87 @@ impl Answers for Scrape {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::Message;
+    use gantry_supervisor::{
+        Budget, ChildSpec, Ctx, Logic, Placement, Policy, Receive, Reply, quiet_panics,
+    };
+    use slog::{Discard, Logger, o};
+
+    use super::*;
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Fall;
+
+    struct Brittle;
+
+    impl Logic for Brittle {
+        const NAME: &'static str = "brittle";
+    }
+
+    impl Receive<Fall> for Brittle {
+        fn receive(&mut self, _: Fall, _: &mut Ctx<Self>) -> Reply<()> {
+            panic!("it falls")
+        }
+    }
+
+    fn scrape(tree: &Tree) -> Arc<Scrape> {
+        Arc::new(Scrape {
+            labels: vec![("cluster", "c".into())],
+            metrics: Arc::default(),
+            tree: tree.clone(),
+            addr: OnceLock::new(),
+            serving: OnceLock::new(),
+        })
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        quiet_panics();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    fn tree() -> Tree {
+        Tree::root("broker", Placement::single(), Logger::root(Discard, o!()), 1)
+    }
+
+    #[test]
+    fn an_actor_that_is_given_up_ends_health_and_one_that_is_made_again_does_not() {
+        run(async {
+            let tree = tree();
+            let spec = |name: &str, policy| ChildSpec::new(name, policy, |_| Ok(Brittle));
+            let strong = spec("strong", Policy::RestartEmpty).budget(Budget::default());
+            let strong = tree.start(strong).await.unwrap();
+            let weak = tree.start(spec("weak", Policy::FailStop)).await.unwrap();
+            let scrape = scrape(&tree);
+            strong.send(Fall).await.unwrap_err();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(scrape.health().status, Status::Ok);
+            weak.send(Fall).await.unwrap_err();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let health = scrape.health();
+            assert_eq!(health.status, Status::Unavailable);
+            assert_eq!(health.body, "given up: broker/weak\n");
+        });
+    }
+
+    #[test]
+    fn who_has_not_begun_to_serve_is_alive_and_not_ready() {
+        run(async {
+            let scrape = scrape(&tree());
+            assert_eq!(scrape.health().status, Status::Ok);
+            let readiness = scrape.readiness();
+            assert_eq!((readiness.status, &*readiness.body), (Status::Unavailable, "starting\n"));
+            let figures = scrape.clone().answer(Wanted::Metrics(Asked::default())).await;
+            assert_eq!(figures.status, Status::Ok);
+            assert!(figures.body.contains("gantry_send_stored_seconds_count{cluster=\"c\"} 0"));
+        });
+    }
+}

@@ -57,7 +57,7 @@ fn add_topic(table: &TopicTable, name: &str) -> Arc<TopicView> {
     let (name, source): (Arc<str>, Arc<Closed>) = (name.into(), Arc::new(Closed));
     let slots = (0..2).map(|id| QueueSlot::new(name.clone(), id, source.clone())).collect();
     let config = TopicConfig { topic_name: name.to_string(), ..TopicConfig::default() };
-    let view = Arc::new(TopicView::new(config, slots));
+    let view = Arc::new(TopicView::new(config, slots, None));
     table.insert(&name, &view);
     view
 }

@@ -42,7 +42,7 @@ impl Back {
     pub fn is_closed(&self) -> bool {
         match &*self.to {
             ReplyTo::Session(session) => !session.connected(),
-            ReplyTo::Actor(_) => true,
+            ReplyTo::Actor(_) | ReplyTo::Waiter(_) => true,
         }
     }
 

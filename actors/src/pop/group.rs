@@ -9,12 +9,14 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `take` | a pop's way through the queues |
+//! | `expired` | what has expired on that way |
 //! | `wait` | waiting, waking, telling that nothing came |
 //! | `revive` | messages whose time is over go to the group's retry topic |
 //!
 //! Failure policy: restart from what [`super::states`] keeps and the group's offsets; what was taken
 //! since is taken again. A pop whose answer was lost with its connection gives its messages back.
 
+mod expired;
 mod revive;
 mod take;
 mod wait;
@@ -38,7 +40,7 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    group::{QueueFacts, offsets_port::OffsetsPort},
+    group::{GroupDirectory, QueueFacts, offsets_port::OffsetsPort},
     log::batch::{BatchAppended, ReplyTo},
     topic::{Arrived, QueueSlot},
 };
@@ -62,6 +64,8 @@ pub struct PopGroup {
     revivals: HashMap<u32, Revival>,
     next_revival: u32,
     offsets: OffsetsPort,
+    /// Where the group notes what it does for the diagnosis.
+    directory: GroupDirectory,
     dice: fastrand::Rng,
     alarm: Option<(i64, SpawnHandle)>,
     is_changed: bool,
@@ -79,7 +83,13 @@ struct Own {
 
 impl PopGroup {
     /// The actor of the group `name`; offsets go through `offsets`.
-    pub fn new(name: Arc<str>, parts: PopParts, offsets: OffsetsPort, log: Logger) -> Self {
+    pub fn new(
+        name: Arc<str>,
+        parts: PopParts,
+        offsets: OffsetsPort,
+        directory: GroupDirectory,
+        log: Logger,
+    ) -> Self {
         Self {
             saved: parts.states.group(&name),
             waiters: Waiters::new(parts.waiting.clone()),
@@ -89,6 +99,7 @@ impl PopGroup {
             revivals: HashMap::new(),
             next_revival: 0,
             offsets,
+            directory,
             dice: fastrand::Rng::with_seed(parts.seed),
             alarm: None,
             is_changed: false,

@@ -3,17 +3,32 @@
 use std::sync::Arc;
 
 use actix::Addr;
+use gantry_codec::body::MessageRequestMode;
 use gantry_storage::{Clock, CommitLog, PullLimits};
 use gantry_supervisor::Shell;
 use slog::Logger;
 
 use super::{states::PopStates, waiters::WaiterCount};
 use crate::{
+    expiry::Undertaker,
     log::appender::Appender,
     metrics::deliveries::Deliveries,
     session::ColdReaders,
     topic::{Facts, Topics},
 };
+
+/// What the configuration says of pops.
+#[derive(Clone, Copy, Debug)]
+pub struct PopSettings {
+    /// Of a hundred pops, so many look at the retry topics first.
+    pub retry_first_percent: u32,
+    /// Retry topics have the newer names.
+    pub retry_v2: bool,
+    /// How a group consumes that nobody has told.
+    pub mode: MessageRequestMode,
+    /// With how many others its clients share their queues then, if they pop.
+    pub share_queue_num: i32,
+}
 
 /// What the actors of all groups work with.
 #[derive(Clone)]
@@ -28,6 +43,8 @@ pub struct PopParts {
     pub limits: PullLimits,
     /// The log's writer.
     pub appender: Addr<Shell<Appender>>,
+    /// Makes dead letters of what has expired.
+    pub undertaker: Addr<Shell<Undertaker>>,
     /// Reads that may wait for the disk.
     pub cold: ColdReaders,
     /// The broker's name.
@@ -38,6 +55,8 @@ pub struct PopParts {
     pub states: Arc<PopStates>,
     /// Where deliveries are noted.
     pub deliveries: Deliveries,
+    /// See there.
+    pub settings: PopSettings,
     /// How many wait at all groups.
     pub waiting: WaiterCount,
     /// Wall clock.

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use gantry_codec::body::{MessageRequestMode, RequestModeBody};
 use gantry_storage::JsonFileError;
 use gantry_supervisor::{ChildSpec, Exit, Place, Policy, Ref, Tree};
 use slog::{Logger, o};
@@ -22,7 +23,7 @@ use super::{
     routes::QueueRoutes,
     states::{PopFiles, PopStateFile, PopStates},
 };
-use crate::group::Control;
+use crate::{group::Control, topic::names::RETRY_PREFIX};
 
 /// Why pops cannot be served.
 #[derive(Debug, Error)]
@@ -104,6 +105,24 @@ impl Pops {
         &self.0.modes
     }
 
+    /// How a group consumes a topic: as somebody has set it, else as configured. Retry topics are pulled
+    /// unless somebody pops them.
+    pub fn mode(&self, topic: &str, group: &str) -> RequestModeBody {
+        let settings = &self.0.parts.settings;
+        self.0.modes.get(topic, group).unwrap_or_else(|| RequestModeBody {
+            consumer_group: group.to_owned(),
+            topic: topic.to_owned(),
+            mode: match topic.starts_with(RETRY_PREFIX) {
+                true => MessageRequestMode::Pull,
+                false => settings.mode,
+            },
+            pop_share_queue_num: match settings.mode {
+                MessageRequestMode::Pull => 0,
+                MessageRequestMode::Pop => settings.share_queue_num,
+            },
+        })
+    }
+
     /// The queues of all brokers.
     pub fn routes(&self) -> &QueueRoutes {
         &self.0.routes
@@ -125,7 +144,8 @@ impl Pops {
         let (parts, control) = (self.0.parts.clone(), self.0.control.clone());
         let log = parts.log_to.new(o!("actor" => "pops", "group" => name.to_string()));
         let spec = ChildSpec::new(format!("pops/{name}"), Policy::RestartFromDisk, move |_| {
-            Ok(PopGroup::new(name.clone(), parts.clone(), control.offsets_port(), log.clone()))
+            let (offsets, directory) = (control.offsets_port(), control.directory().clone());
+            Ok(PopGroup::new(name.clone(), parts.clone(), offsets, directory, log.clone()))
         });
         self.0.tree.spawn(spec.place(self.0.place.clone()))
     }

@@ -12,11 +12,14 @@ use gantry_codec::{
     record::decode_head,
 };
 use gantry_storage::{
-    CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold, pull,
+    CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold,
 };
 
 use super::ledger::Span;
-use crate::session::MessageFilter;
+use crate::{
+    expiry::{self, Expired, Lifetime, Living},
+    session::MessageFilter,
+};
 
 /// How often one look goes on behind messages that the filter refuses. More are left to a thread that may
 /// take its time.
@@ -33,6 +36,8 @@ pub struct Wanted {
     pub messages_max: u32,
     /// `None`: every message.
     pub filter: Option<MessageFilter>,
+    /// How long messages live, and what time it is; `None`: they do not expire.
+    pub lifetime: Option<(Lifetime, i64)>,
 }
 
 /// What a read brings.
@@ -52,6 +57,8 @@ pub struct Found {
     pub pieces: Vec<Bytes>,
     /// What is wrong with messages that were passed over: offset and reason.
     pub damaged: Vec<(u64, String)>,
+    /// What would have been given out, and has expired.
+    pub expired: Vec<Expired>,
 }
 
 /// A look into a queue.
@@ -122,10 +129,13 @@ fn round(
     let room = wanted.span.end.map_or(u64::from(wanted.messages_max), |end| end - from);
     let messages_max = wanted.messages_max.min(u32::try_from(room).unwrap_or(u32::MAX));
     let limits = PullLimits { messages_max, ..*limits };
-    let outcome = match &wanted.filter {
-        None => pull(view, log, QueueOffset(from), &limits, None),
-        Some(filter) => filter.pull(view, log, QueueOffset(from), &limits),
-    };
+    let living = wanted.lifetime.map(|(lifetime, now)| Living::new(lifetime, now));
+    let filter = wanted.filter.as_ref();
+    let outcome = expiry::read(view, log, QueueOffset(from), &limits, filter, living.as_ref());
+    if let Some(living) = living {
+        let within = |one: &Expired| wanted.span.end.is_none_or(|end| one.offset < end);
+        found.expired.extend(living.into_expired().into_iter().filter(within));
+    }
     found.end = outcome.max_offset.0;
     found.begins_at = outcome.min_offset.0;
     let next = outcome.next_begin_offset.0;

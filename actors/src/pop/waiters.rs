@@ -13,14 +13,33 @@ use std::{
     },
 };
 
-/// Waiting per topic, group and queue (`popPollingSize`).
-const PER_QUEUE_MAX: usize = 1024;
-/// Waiting in all (`maxPopPollingSize`).
-const ALL_MAX: usize = 100_000;
+/// How many may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct WaiterLimits {
+    /// Per topic, group and queue (`popPollingSize`).
+    pub per_queue: usize,
+    /// In all (`maxPopPollingSize`).
+    pub all: usize,
+}
 
 /// How many wait at all groups.
-#[derive(Clone, Default)]
-pub struct WaiterCount(Arc<AtomicUsize>);
+#[derive(Clone)]
+pub struct WaiterCount {
+    count: Arc<AtomicUsize>,
+    limits: WaiterLimits,
+}
+
+impl WaiterCount {
+    /// Nobody waits, and so many may.
+    pub fn new(limits: WaiterLimits) -> Self {
+        Self { count: Arc::default(), limits }
+    }
+
+    /// How many wait now.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
 
 /// Something that waits.
 pub trait Waiting {
@@ -57,15 +76,16 @@ impl<W: Waiting> Waiters<W> {
         list.retain(|waiter| {
             let stays = list_stays(waiter);
             if !stays {
-                self.all.0.fetch_sub(1, Ordering::Relaxed);
+                self.all.count.fetch_sub(1, Ordering::Relaxed);
             }
             stays
         });
-        if !first && (list.len() >= PER_QUEUE_MAX || self.all.0.load(Ordering::Relaxed) >= ALL_MAX)
-        {
+        let limits = self.all.limits;
+        let is_full = || self.all.count.load(Ordering::Relaxed) >= limits.all;
+        if !first && (list.len() >= limits.per_queue || is_full()) {
             return Err(waiter);
         }
-        self.all.0.fetch_add(1, Ordering::Relaxed);
+        self.all.count.fetch_add(1, Ordering::Relaxed);
         if first {
             list.push_front(waiter)
         } else {
@@ -84,7 +104,7 @@ impl<W: Waiting> Waiters<W> {
                 self.lists.remove(&key);
             }
             let waiter = waiter?;
-            self.all.0.fetch_sub(1, Ordering::Relaxed);
+            self.all.count.fetch_sub(1, Ordering::Relaxed);
             if !waiter.is_gone() {
                 return Some(waiter);
             }
@@ -117,7 +137,7 @@ impl<W: Waiting> Waiters<W> {
             }
         }
         self.lists.retain(|_, list| !list.is_empty());
-        self.all.0.fetch_sub(due.len(), Ordering::Relaxed);
+        self.all.count.fetch_sub(due.len(), Ordering::Relaxed);
         due
     }
 
@@ -134,13 +154,15 @@ fn list_stays<W: Waiting>(waiter: &W) -> bool {
 impl<W> Drop for Waiters<W> {
     fn drop(&mut self) {
         let waiting = self.lists.values().map(VecDeque::len).sum();
-        self.all.0.fetch_sub(waiting, Ordering::Relaxed);
+        self.all.count.fetch_sub(waiting, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LIMITS: WaiterLimits = WaiterLimits { per_queue: 3, all: 5 };
 
     #[derive(Debug, PartialEq)]
     struct Waiter(i64, bool);
@@ -161,7 +183,7 @@ mod tests {
 
     #[test]
     fn who_came_first_is_served_first_and_who_is_gone_never() {
-        let mut waiters = Waiters::new(WaiterCount::default());
+        let mut waiters = Waiters::new(WaiterCount::new(LIMITS));
         for waiter in [Waiter(1, true), Waiter(2, false), Waiter(3, false)] {
             waiters.hold(&topic(), -1, waiter, false).unwrap();
         }
@@ -175,24 +197,25 @@ mod tests {
 
     #[test]
     fn the_room_is_limited_by_queue_and_in_all() {
-        let count = WaiterCount::default();
+        let count = WaiterCount::new(LIMITS);
         let mut waiters = Waiters::new(count.clone());
-        for _ in 0..PER_QUEUE_MAX {
+        for _ in 0..LIMITS.per_queue {
             waiters.hold(&topic(), 0, Waiter(1, false), false).unwrap();
         }
         assert!(waiters.hold(&topic(), 0, Waiter(1, false), false).is_err());
         waiters.hold(&topic(), 1, Waiter(1, false), false).unwrap();
-        assert_eq!(count.0.load(Ordering::Relaxed), PER_QUEUE_MAX + 1);
-        count.0.store(ALL_MAX, Ordering::Relaxed);
+        assert_eq!(count.count.load(Ordering::Relaxed), LIMITS.per_queue + 1);
+        let mut others = Waiters::new(count.clone());
+        others.hold(&topic(), 1, Waiter(1, false), false).unwrap();
         assert!(waiters.hold(&topic(), 1, Waiter(1, false), false).is_err());
-        count.0.store(PER_QUEUE_MAX + 1, Ordering::Relaxed);
-        drop(waiters);
-        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        waiters.hold(&topic(), 1, Waiter(1, false), true).unwrap();
+        drop((waiters, others));
+        assert_eq!(count.count.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn those_whose_time_is_over_are_taken() {
-        let mut waiters = Waiters::new(WaiterCount::default());
+        let mut waiters = Waiters::new(WaiterCount::new(LIMITS));
         for deadline in [5, 1, 9] {
             waiters.hold(&topic(), -1, Waiter(deadline, false), false).unwrap();
         }

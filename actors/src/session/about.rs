@@ -81,6 +81,9 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     table.put("brokerActive", shared.log_state.refusal().is_none());
     table.put("startAcceptSendRequestTimeStamp", about.started_ms);
     traffic(&about.traffic, now, &mut table);
+    let topics = shared.topics.all();
+    let windows = topics.values().filter_map(|view| view.window.as_ref());
+    table.put("duplicateSends", windows.map(|window| window.duplicates()).sum::<u64>());
     let (min, max) = (log.min_offset(), log.max_offset());
     table.put("commitLogMinOffset", min.0);
     table.put("commitLogMaxOffset", max.0);

@@ -13,11 +13,10 @@ use std::sync::Arc;
 
 use actix::{Addr, Message};
 use gantry_codec::Command;
-use gantry_storage::PullOutcome;
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use tokio::sync::oneshot;
 
-use super::{PullRequest, SessionEvent};
+use super::{PullRequest, Pulled, SessionEvent};
 use crate::{error_to_wire, log::batch::ReplyTo, net::Deliver, net::Outcome, topic::QueueSlot};
 
 /// Something to be read.
@@ -82,7 +81,7 @@ impl ColdReaders {
     pub(super) fn pull(
         &self,
         pull: ColdPull,
-        read: impl FnOnce(&PullRequest) -> PullOutcome + Send + 'static,
+        read: impl FnOnce(&PullRequest) -> Pulled + Send + 'static,
     ) {
         let place = pull.request.as_ref().map_or(0, |request| place_of(&request.slot));
         self.send(place, move || pull.done(read));
@@ -130,12 +129,12 @@ impl ColdPull {
         Self { request: Some(request), back }
     }
 
-    fn done(mut self, read: impl FnOnce(&PullRequest) -> PullOutcome) {
+    fn done(mut self, read: impl FnOnce(&PullRequest) -> Pulled) {
         let found = self.request.as_ref().map(|request| read(request));
         self.give_back(found);
     }
 
-    fn give_back(&mut self, found: Option<PullOutcome>) {
+    fn give_back(&mut self, found: Option<Pulled>) {
         if let (Some(request), ReplyTo::Session(session)) = (self.request.take(), &*self.back) {
             session.do_send(Deliver(SessionEvent::PullRead(request, found.map(Box::new))));
         }

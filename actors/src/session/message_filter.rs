@@ -87,7 +87,8 @@ pub fn properties_pass(log: &CommitLog, entry: &IndexEntry, wanted: impl Fn(&str
     log.with_rest(entry.offset, passes).unwrap_or(true)
 }
 
-fn record_passes(record: &[u8], wanted: impl Fn(&str) -> bool) -> bool {
+/// Whether the properties of a record are `wanted`, or cannot be read.
+pub fn record_passes(record: &[u8], wanted: impl Fn(&str) -> bool) -> bool {
     let Ok(head) = record::decode_head(record) else { return true };
     head.properties(record).map_or(true, wanted)
 }

@@ -1,8 +1,8 @@
 //! The broker's [`Service`]: what the requests of one connection mean.
 //!
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
-//! `send` prepares messages and hands one batch per burst to the appender, `pull` reads the
-//! published views and answers from the mapped log, `lookup` answers offset and message queries,
+//! `send` prepares messages and hands one batch per burst to the appender, `reply` brings answers of
+//! request-reply to those who asked, `pull` reads the published views and answers from the mapped log, `lookup` answers offset and message queries,
 //! `query` those by key, `figures` and `about` what tools ask about queues and the broker.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
@@ -14,6 +14,7 @@ mod about;
 mod cleaning;
 mod cold;
 mod direct;
+mod expired;
 mod figures;
 mod lookup;
 mod message_filter;
@@ -21,6 +22,7 @@ mod pop;
 mod properties;
 mod pull;
 mod query;
+mod reply;
 mod send;
 mod send_back;
 mod shared;
@@ -30,13 +32,13 @@ use std::sync::Arc;
 
 use actix::Recipient;
 use gantry_codec::{Command, request_code as rq};
-use gantry_storage::PullOutcome;
 
 pub use about::About;
 pub use cold::{ColdReader, ColdReaders};
-pub use message_filter::{MessageFilter, is_by_tags, properties_pass};
+pub use message_filter::{MessageFilter, is_by_tags, properties_pass, record_passes};
 pub use pop::PopReply;
-pub use pull::PullRequest;
+pub use pull::{PullRequest, Pulled};
+pub use reply::{PushFailure, StoredReply};
 pub use shared::{SessionConfig, Shared};
 
 use crate::{
@@ -57,7 +59,9 @@ pub enum SessionEvent {
     /// A pop or a notification has its answer.
     PopAnswered(Box<PopReply>, Box<Told>),
     /// A pull was read by a [`ColdReader`]; nothing if that failed.
-    PullRead(Box<PullRequest>, Option<Box<PullOutcome>>),
+    PullRead(Box<PullRequest>, Option<Box<Pulled>>),
+    /// What a pull had met expired is buried, or could not be: why.
+    Buried(Box<PullRequest>, Result<(), String>),
 }
 
 /// See the module's text.
@@ -119,7 +123,7 @@ impl Session {
             .as_ref()
             .is_some_and(|(cached, view)| **cached == *name && view.is_current());
         if !fresh {
-            self.last_topic = self.shared.topics.get(name).map(|view| (name.into(), view));
+            self.last_topic = self.shared.topic(name).map(|view| (name.into(), view));
         }
         self.last_topic.as_ref().map(|(_, view)| view)
     }
@@ -148,6 +152,7 @@ impl Service for Session {
     fn request(&mut self, cmd: Command, conn: &ConnectionHandle, out: &mut Outbox) -> Outcome {
         match cmd.code {
             rq::SEND_MESSAGE_V2 | rq::SEND_MESSAGE | rq::SEND_BATCH_MESSAGE => self.send(cmd, conn),
+            rq::SEND_REPLY_MESSAGE | rq::SEND_REPLY_MESSAGE_V2 => self.reply(cmd, conn),
             rq::PULL_MESSAGE | rq::LITE_PULL_MESSAGE => self.pull(cmd, out),
             rq::GET_MAX_OFFSET
             | rq::GET_MIN_OFFSET
@@ -183,8 +188,9 @@ impl Service for Session {
             SessionEvent::PullDue(request) => self.pull_due(request, out),
             SessionEvent::PopAnswered(reply, told) => reply.answer(*told, out),
             SessionEvent::PullRead(request, found) => {
-                self.pull_read(&request, found.as_deref(), out);
+                self.pull_read(request, found.map(|found| *found), out);
             }
+            SessionEvent::Buried(request, result) => self.buried(request, result, out),
         }
     }
 

@@ -26,13 +26,22 @@ pub struct Scan {
     pub region: bool,
     /// `POP_CK`: to be taken out before storing.
     pub pop_ck: bool,
+    /// `_SYS_MSG_PRIORITY_` of a message of which nothing else says where it goes: the queue, or the last
+    /// one if there are fewer.
+    pub priority: Option<u32>,
+    /// `_SYS_MSG_PRIORITY_` of any other message: to be taken out before storing.
+    pub void_priority: bool,
+    /// `INNER_NUM`: it says that it is an inner batch.
+    pub inner_batch: bool,
+    /// A property that says when the message ends ([`crate::expiry`]).
+    pub ends: bool,
 }
 
 impl Scan {
     /// Looks once over `properties`.
     pub fn of(properties: &str) -> Self {
         let mut scan = Self::default();
-        let mut at = 0;
+        let (mut at, mut has_key, mut has_delay) = (0, false, false);
         for pair in properties.split(names::PAIR_END) {
             let start = at;
             at += pair.len() + 1;
@@ -43,7 +52,10 @@ impl Scan {
                     scan.unique_key = Some(from..from + value.len());
                 }
                 names::WAIT => scan.no_wait = value.eq_ignore_ascii_case("false"),
-                names::DELAY => scan.delay_level = value.parse().unwrap_or(0),
+                names::DELAY => {
+                    scan.delay_level = value.parse().unwrap_or(0);
+                    has_delay = true;
+                }
                 names::TRAN_MSG => scan.half = value.eq_ignore_ascii_case("true"),
                 names::TIMER_DELAY_SEC | names::TIMER_DELAY_MS | names::TIMER_DELIVER_MS => {
                     scan.timed = true;
@@ -51,11 +63,37 @@ impl Scan {
                 names::CLUSTER => scan.cluster = true,
                 names::MSG_REGION => scan.region = true,
                 names::POP_CK => scan.pop_ck = true,
+                names::PRIORITY => scan.priority = value.parse::<i32>().ok().and_then(not_negative),
+                names::SHARDING_KEY => has_key = true,
+                names::INNER_NUM => scan.inner_batch = true,
+                names::GANTRY_TTL_MS | names::GANTRY_EXPIRES_MS => scan.ends = true,
                 _ => {}
             }
         }
+        if scan.half || scan.timed || has_delay || has_key {
+            scan.void_priority = scan.priority.take().is_some();
+        }
         scan
     }
+
+    /// Looks at the string of a message within a batch: it does not say where the batch goes.
+    pub fn of_batched(properties: &str) -> Self {
+        Self { void_priority: false, ..Self::of(properties) }
+    }
+
+    /// Whether this property is not to be stored.
+    pub fn drops(&self, name: &str) -> bool {
+        (self.pop_ck && name == names::POP_CK) || (self.void_priority && name == names::PRIORITY)
+    }
+
+    /// Whether there is such a property.
+    pub fn drops_any(&self) -> bool {
+        self.pop_ck || self.void_priority
+    }
+}
+
+fn not_negative(priority: i32) -> Option<u32> {
+    u32::try_from(priority).ok()
 }
 
 #[cfg(test)]
@@ -69,6 +107,27 @@ mod tests {
         assert_eq!(&text[scan.unique_key.clone().unwrap()], "0A0B");
         assert!(scan.no_wait && !scan.half && !scan.timed && !scan.cluster);
         assert_eq!(scan.delay_level, 3);
+    }
+
+    #[test]
+    fn a_priority_counts_if_nothing_else_says_where_the_message_goes() {
+        let with = |more: &str| Scan::of(&format!("_SYS_MSG_PRIORITY_\u{1}7\u{2}{more}"));
+        assert_eq!((with("").priority, with("").drops_any()), (Some(7), false));
+        for more in [
+            "DELAY\u{1}0\u{2}",
+            "TIMER_DELAY_MS\u{1}5\u{2}",
+            "TRAN_MSG\u{1}true\u{2}",
+            "__SHARDINGKEY\u{1}k\u{2}",
+        ] {
+            let scan = with(more);
+            assert_eq!((scan.priority, scan.drops("_SYS_MSG_PRIORITY_")), (None, true), "{more}");
+            assert!(!scan.drops("POP_CK"));
+        }
+        for odd in ["-1", "x", ""] {
+            assert_eq!(Scan::of(&format!("_SYS_MSG_PRIORITY_\u{1}{odd}\u{2}")).priority, None);
+        }
+        let batched = Scan::of_batched("_SYS_MSG_PRIORITY_\u{1}7\u{2}__SHARDINGKEY\u{1}k\u{2}");
+        assert!(!batched.drops_any(), "kept as it came");
     }
 
     #[test]

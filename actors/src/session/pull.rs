@@ -13,14 +13,15 @@ use gantry_codec::{
     response_code as rs,
 };
 use gantry_storage::{
-    CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold, pull,
+    Clock, CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold,
 };
 use slog::{error, warn};
 use tokio::time::Instant;
 
-use super::{MessageFilter, Session, Shared, cold::ColdPull, is_by_tags};
+use super::{MessageFilter, Session, Shared, cold::ColdPull, expired::Expiry, is_by_tags};
 use crate::{
     error_to_wire::{self, PullRefusal},
+    expiry::{Expired, Living, read},
     group::Activity,
     group::GroupView,
     net::{Outbox, Outcome},
@@ -43,11 +44,20 @@ const SLICE_BYTES_MIN: usize = 16 * 1024;
 
 /// What became of an attempt to read at once.
 enum Read {
-    Found(PullOutcome),
+    Found(Pulled),
     /// It may have to wait for the disk.
     Cold,
     /// The queue has messages, and its actor has not opened it.
     Unopened,
+}
+
+/// What a pull has read.
+#[derive(Debug)]
+pub struct Pulled {
+    /// What is for the consumer.
+    pub outcome: PullOutcome,
+    /// What would have been, and has expired.
+    pub expired: Vec<Expired>,
 }
 
 /// Why a pull is not read now.
@@ -78,6 +88,8 @@ pub struct PullRequest {
     pub filter: Option<MessageFilter>,
     /// Where it is noted for the diagnosis.
     pub activity: Arc<Activity>,
+    /// `None`: nothing in this queue expires.
+    pub expiry: Option<Expiry>,
 }
 
 /// A filter that came with a pull, and what it was made from.
@@ -116,10 +128,12 @@ impl Session {
         }
         let may_hold = header.sys_flag & SUSPEND != 0 && self.held_pulls < HELD_PULLS_MAX;
         match self.read(&request) {
-            Read::Found(found) if may_hold && code(&request, &found) == rs::PULL_NOT_FOUND => {
+            Read::Found(found)
+                if may_hold && code(&request, &found.outcome) == rs::PULL_NOT_FOUND =>
+            {
                 self.park(request, header.suspend_timeout_millis);
             }
-            Read::Found(found) => self.answer_pull(&request, &found, out),
+            Read::Found(found) => self.found(request, found, out),
             Read::Cold => self.read_cold(Box::new(request)),
             // Its actor opens the queue and sends the pull back.
             Read::Unopened => self.park(request, 0),
@@ -145,6 +159,9 @@ impl Session {
             .topic(header.topic)
             .ok_or_else(|| PullRefusal::Topic(header.topic.into()))?
             .clone();
+        if view.kind.is_batch_queue {
+            return Err(PullRefusal::BatchQueue(header.topic.into()).into());
+        }
         if !view.is_readable() {
             return Err(PullRefusal::TopicPermission(header.topic.into()).into());
         }
@@ -170,6 +187,7 @@ impl Session {
             messages_max: header.max_msg_nums.clamp(1, MESSAGES_MAX) as u32,
             filter,
             activity,
+            expiry: view.lifetime.and_then(|lifetime| Expiry::of(lifetime, &group.name)),
         })
     }
 
@@ -230,7 +248,7 @@ impl Session {
         let Some(view) = request.slot.view() else {
             let never_written = request.slot.range().is_ok_and(|(_, max)| max == 0);
             return if never_written {
-                Read::Found(PullOutcome::never_written())
+                Read::Found(PullOutcome::never_written().into())
             } else {
                 Read::Unopened
             };
@@ -239,7 +257,7 @@ impl Session {
         if is_cold(&view, &self.shared.log, QueueOffset(request.offset), limits) {
             return Read::Cold;
         }
-        Read::Found(read_queue(&view, &self.shared.log, limits, request))
+        Read::Found(read_queue(&view, &self.shared.log, limits, request, &*self.shared.clock))
     }
 
     /// Has a thread read that may wait for the disk.
@@ -247,22 +265,31 @@ impl Session {
         let (Some(back), Some(view)) = (&self.reply_to, request.slot.view()) else { return };
         self.held_pulls += 1;
         let (log, limits) = (self.shared.log.clone(), self.shared.config.limits);
-        let pull = ColdPull::new(request, back.clone());
-        self.shared.cold.pull(pull, move |request| read_queue(&view, &log, &limits, request));
+        let (pull, clock) = (ColdPull::new(request, back.clone()), self.shared.clock.clone());
+        let read = move |request: &PullRequest| read_queue(&view, &log, &limits, request, &*clock);
+        self.shared.cold.pull(pull, read);
     }
 
     /// Answers a pull that another thread has read.
     pub(super) fn pull_read(
         &mut self,
-        request: &PullRequest,
-        found: Option<&PullOutcome>,
+        request: Box<PullRequest>,
+        found: Option<Pulled>,
         out: &mut Outbox,
     ) {
         self.held_pulls = self.held_pulls.saturating_sub(1);
         match found {
-            Some(found) => self.answer_pull(request, found, out),
-            None => fail_pull(&self.shared, request, error_to_wire::UNREADABLE_QUEUE, out),
+            Some(found) => self.found(*request, found, out),
+            None => fail_pull(&self.shared, &request, error_to_wire::UNREADABLE_QUEUE, out),
         }
+    }
+
+    /// Answers a pull, once what it had met expired is noted, and is buried if that is wanted.
+    fn found(&mut self, request: PullRequest, found: Pulled, out: &mut Outbox) {
+        if !found.expired.is_empty() && !self.pass_over(&request, &found.expired) {
+            return self.bury(Box::new(request), found.expired);
+        }
+        self.answer_pull(&request, &found.outcome, out);
     }
 
     /// Leaves the pull with the queue's actor until there is something for it.
@@ -286,7 +313,7 @@ impl Session {
     pub(super) fn pull_due(&mut self, request: Box<PullRequest>, out: &mut Outbox) {
         self.held_pulls = self.held_pulls.saturating_sub(1);
         match self.read(&request) {
-            Read::Found(found) => self.answer_pull(&request, &found, out),
+            Read::Found(found) => self.found(*request, found, out),
             Read::Cold => self.read_cold(request),
             // Not an offset: a consumer would take that for the truth.
             Read::Unopened => {
@@ -350,17 +377,23 @@ fn read_queue(
     log: &CommitLog,
     limits: &PullLimits,
     request: &PullRequest,
-) -> PullOutcome {
+    clock: &dyn Clock,
+) -> Pulled {
     let limits = PullLimits { messages_max: request.messages_max, ..*limits };
-    let from = QueueOffset(request.offset);
-    match &request.filter {
-        None => pull(view, log, from, &limits, None),
-        Some(filter) => filter.pull(view, log, from, &limits),
+    let (from, filter) = (QueueOffset(request.offset), request.filter.as_ref());
+    let living = request.expiry.as_ref().map(|e| Living::new(e.lifetime, clock.now_ms()));
+    let outcome = read(view, log, from, &limits, filter, living.as_ref());
+    Pulled { outcome, expired: living.map(Living::into_expired).unwrap_or_default() }
+}
+
+impl From<PullOutcome> for Pulled {
+    fn from(outcome: PullOutcome) -> Self {
+        Self { outcome, expired: Vec::new() }
     }
 }
 
 /// Answers a pull with an error; where its consumer is does not change.
-fn fail_pull(shared: &Shared, request: &PullRequest, remark: &str, out: &mut Outbox) {
+pub(super) fn fail_pull(shared: &Shared, request: &PullRequest, remark: &str, out: &mut Outbox) {
     shared.metrics.refusals.answered(rq::PULL_MESSAGE, rs::SYSTEM_ERROR);
     let (min, max) = request.slot.range().unwrap_or_default();
     let reply = PullReply {

@@ -20,7 +20,7 @@ use super::{
     send::{append_properties, message, with_properties},
 };
 use crate::{
-    error_to_wire,
+    error_to_wire, expiry,
     log::batch::{Send, SendResult},
     net::Outcome,
     topic::{
@@ -37,6 +37,8 @@ struct Target {
     slot: Arc<QueueSlot>,
     /// 0: now.
     delay_level: i32,
+    /// When the message ends, ms: its tries do not make it live longer.
+    end: Option<i64>,
 }
 
 /// Why it cannot go there.
@@ -103,6 +105,10 @@ impl Session {
         let topic = format!("{prefix}{}", header.group);
         let create = || Detour::CreateTopic(CreateTopic::internal(&topic, queues));
         let view = self.topic(&topic).cloned().ok_or_else(create)?;
+        let end = if dead { None } else { self.end_of(record) };
+        if end.is_some() && !view.lifetime.is_some_and(|lifetime| lifetime.by_message) {
+            return Err(Detour::CreateTopic(CreateTopic::noted_for_ends(&topic)));
+        }
         let queue = fastrand::u32(0..queues.max(1) as u32);
         let slot = view.queue(queue).or_else(|| view.queue(0)).cloned().ok_or_else(create)?;
         let delay_level = match header.delay_level {
@@ -110,7 +116,12 @@ impl Session {
             0 => FIRST_RETRY_LEVEL + record.reconsume_times,
             level => level,
         };
-        Ok(Target { slot, delay_level })
+        Ok(Target { slot, delay_level, end })
+    }
+
+    fn end_of(&self, record: &Record<'_>) -> Option<i64> {
+        let lifetime = self.shared.topics.get(record.topic)?.lifetime;
+        expiry::ends_of(lifetime, record.store_timestamp, record.properties)
     }
 
     fn store_again(
@@ -132,6 +143,9 @@ impl Session {
             OffsetMessageId { host: record.store_host, offset }.push_to(&mut origin_id);
             pairs.push((names::ORIGIN_MESSAGE_ID, &origin_id));
         }
+        let mut end = itoa::Buffer::new();
+        let end = target.end.map_or("", |at| end.format(at));
+        pairs.push((names::GANTRY_EXPIRES_MS, end));
         let queue = target.slot.queue_id.to_string();
         let slot = if target.delay_level > 0 {
             pairs.push((names::REAL_TOPIC, &target.slot.topic));

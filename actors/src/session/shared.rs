@@ -11,11 +11,12 @@ use slog::Logger;
 
 use super::{About, ColdReaders};
 use crate::{
+    expiry::Undertaker,
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     metrics::Metrics,
     pop::Pops,
-    topic::{Facts, TopicTable, Topics},
+    topic::{Facts, LightTopics, TopicTable, TopicView, Topics},
 };
 
 /// Settings of the data path.
@@ -43,6 +44,8 @@ pub struct SessionConfig {
     pub delay_levels: u32,
     /// What one pull gets at most.
     pub limits: PullLimits,
+    /// Whether replies of request-reply are stored besides being pushed.
+    pub stores_replies: bool,
     /// Whether consumers are led past damaged messages instead of being told of them.
     pub skip_damaged: bool,
 }
@@ -55,6 +58,8 @@ pub struct Shared {
     pub about: About,
     /// Published topics.
     pub topics: Arc<TopicTable>,
+    /// Queues that messages are in besides their own, if they are served.
+    pub light: Option<Arc<LightTopics>>,
     /// The root of the topics, for changes.
     pub topics_root: Addr<Shell<Topics>>,
     /// What topics and queues are like.
@@ -71,6 +76,8 @@ pub struct Shared {
     pub log_state: Arc<LogState>,
     /// The log's writer.
     pub appender: Addr<Shell<Appender>>,
+    /// Makes dead letters of what has expired.
+    pub undertaker: Addr<Shell<Undertaker>>,
     /// Removes old files.
     pub cleaner: Addr<Shell<Cleaner>>,
     /// The memory budget of messages on their way to the log.
@@ -88,6 +95,14 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The topic's current view; a light queue is there as soon as somebody asks for it.
+    pub fn topic(&self, name: &str) -> Option<Arc<TopicView>> {
+        match &self.light {
+            Some(light) if LightTopics::is_light(name) => light.get(name),
+            _ => self.topics.get(name),
+        }
+    }
+
     /// How often a message of `group` may be tried: as the request says if its client is new enough to
     /// say so, else as the group is configured. `None`: there is no such group.
     pub fn retry_times_max(&self, group: &str, version: i32, asked: Option<i32>) -> Option<i32> {

@@ -11,9 +11,11 @@ use gantry_storage::{Clock, Disk, JsonFile, JsonFileError};
 use thiserror::Error;
 
 use super::{
+    kind,
     names::{self, InvalidTopic, PERM_INHERIT, PERM_READ, PERM_WRITE, TBW102},
     retention,
 };
+use crate::{dedup, expiry};
 
 /// Largest number of queues that a topic may be given.
 const QUEUES_MAX: i32 = 65_536;
@@ -219,7 +221,11 @@ fn altered(mut known: Attributes, config: &TopicConfig) -> Result<Attributes, To
             reason,
         };
         if let Some(name) = change.strip_prefix('+') {
-            retention::check(name, value).map_err(wrong)?;
+            retention::check(name, value)
+                .and_then(|()| kind::check(name, value))
+                .and_then(|()| expiry::check(name, value))
+                .and_then(|()| dedup::check(name, value))
+                .map_err(wrong)?;
             known.insert(name.to_owned(), value.clone());
         } else if let Some(name) = change.strip_prefix('-') {
             known.remove(name).ok_or_else(|| wrong("the topic does not have it"))?;
@@ -292,6 +298,8 @@ mod tests {
             ("-retention.ms", "", "the topic does not have it"),
             ("+retention.ms", "soon", "must be a number from 1 on"),
             ("+retention.unconsumed", "maybe", "must be keep or delete"),
+            ("+queue.type", "Other", "must be SimpleCQ"),
+            ("+gantry.ttl.ms", "soon", "must be a number from 1 on"),
         ] {
             let error = catalog.asked_for(asked(&[(name, value)])).unwrap_err().to_string();
             assert_eq!(error, format!("topic[t]: attribute {name}: {reason}"));

@@ -10,12 +10,16 @@
 //! | [`view`] | what everybody may read without a message |
 //! | [`queues`] | how queue actors are made |
 //! | [`facts`] | what others ask about topics and queues |
+//! | [`light`] | queues that messages are in besides their own |
+//! | [`kind`] | what kind of messages a topic is for |
 //! | [`retention`] | how long a topic keeps its messages |
 //! | [`names`] | names with a meaning, and what a name may look like |
 
 pub mod catalog;
 pub mod facts;
 pub mod held_pulls;
+pub mod kind;
+pub mod light;
 pub mod names;
 pub mod queue;
 pub mod queues;
@@ -28,6 +32,8 @@ pub mod view;
 pub use catalog::{Catalog, CatalogConfig, TopicError};
 pub use facts::Facts;
 pub use held_pulls::HeldPull;
+pub use kind::TopicKind;
+pub use light::{LightRefusal, LightTopics};
 pub use queue::{IndexBatch, OpenQueue, ParkPull, Queue, TrimQueue};
 pub use queues::Queues;
 pub use retention::TopicRetention;

@@ -84,6 +84,21 @@ pub fn validate_topic(topic: &str) -> Result<(), InvalidTopic> {
     Ok(())
 }
 
+/// The same for a topic that the broker itself makes: the newer names of retry topics have a plus sign, which
+/// no client may use.
+pub fn validate_internal(topic: &str) -> Result<(), InvalidTopic> {
+    match topic.split_once('+') {
+        Some((group, of)) if group.starts_with(RETRY_PREFIX) => {
+            let same = validate_topic(&format!("{group}_{of}"));
+            same.map_err(|e| match e {
+                InvalidTopic::Characters(_) => InvalidTopic::Characters(topic.into()),
+                other => other,
+            })
+        }
+        _ => validate_topic(topic),
+    }
+}
+
 /// Whether this byte may stand in a topic's or group's name.
 pub fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'|' | b'-' | b'_')
@@ -123,6 +138,16 @@ mod tests {
         assert!(validate_topic(&"a".repeat(128)).unwrap_err().to_string().ends_with("length: 127"));
         assert_eq!(validate_topic(&format!("{RETRY_PREFIX}{}", "g".repeat(200))), Ok(()));
         assert!(validate_topic(&format!("{RETRY_PREFIX}{}", "g".repeat(249))).is_err());
+    }
+
+    #[test]
+    fn only_the_broker_may_name_a_retry_topic_with_a_plus_sign() {
+        assert_eq!(validate_internal("%RETRY%g+t"), Ok(()));
+        assert!(validate_topic("%RETRY%g+t").is_err());
+        for bad in ["g+t", "%DLQ%g+t", "%RETRY%g+t+u", "%RETRY%g+ t"] {
+            let error = validate_internal(bad).unwrap_err();
+            assert_eq!(error, InvalidTopic::Characters(bad.into()));
+        }
     }
 
     #[test]

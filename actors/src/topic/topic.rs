@@ -69,8 +69,9 @@ impl Topic {
     fn publish(&mut self, config: TopicConfig) {
         let count = config.read_queue_nums.max(config.write_queue_nums).max(0) as u32;
         self.add_slots(count);
-        let view = Arc::new(TopicView::new(config, self.slots.clone()));
-        if let Some(old) = self.table.get(&self.name) {
+        let old = self.table.get(&self.name);
+        let view = Arc::new(TopicView::new(config, self.slots.clone(), old.as_deref()));
+        if let Some(old) = old {
             old.supersede();
         }
         self.table.insert(&self.name, &view);

@@ -48,6 +48,8 @@ enum Kind {
     Template { template: String, queues: i32 },
     /// The broker needs it: retry topics, dead letters. `order` is adopted by a topic that exists.
     Internal { queues: i32, order: Option<bool> },
+    /// It is there, and is to have this attribute besides.
+    Attribute { name: &'static str, value: &'static str },
 }
 
 impl CreateTopic {
@@ -73,6 +75,12 @@ impl CreateTopic {
         Self { topic: format!("{RETRY_PREFIX}{}", topic.group), kind }
     }
 
+    /// For a topic that exists, to note that its messages may say when they end.
+    pub fn noted_for_ends(topic: &str) -> Self {
+        let kind = Kind::Attribute { name: crate::expiry::MESSAGES, value: "true" };
+        Self { topic: topic.into(), kind }
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic
@@ -82,6 +90,9 @@ impl CreateTopic {
     pub fn is_met_by(&self, config: &TopicConfig) -> bool {
         match &self.kind {
             Kind::Internal { order: Some(order), .. } => config.order == *order,
+            Kind::Attribute { name, value } => {
+                config.attributes.get(*name).is_some_and(|set| set == value)
+            }
             _ => true,
         }
     }
@@ -173,7 +184,13 @@ impl Topics {
             if order.is_met_by(config) {
                 return Ok(None);
             }
-            let config = TopicConfig { order: !config.order, ..config.clone() };
+            let mut config = config.clone();
+            match order.kind {
+                Kind::Attribute { name, value } => {
+                    config.attributes.insert(name.into(), value.into());
+                }
+                _ => config.order = !config.order,
+            }
             self.catalog.put(config.clone())?;
             return Ok(Some(config));
         }
@@ -182,9 +199,13 @@ impl Topics {
                 self.catalog.from_template(&order.topic, &template, queues)?
             }
             Kind::Internal { queues, order: is_ordered } => {
-                super::names::validate_topic(&order.topic)?;
+                super::names::validate_internal(&order.topic)?;
                 let config = topic_config(&order.topic, queues, queues, PERM_READ | PERM_WRITE);
                 TopicConfig { order: is_ordered.unwrap_or(false), ..config }
+            }
+            Kind::Attribute { .. } => {
+                let (topic, template) = (order.topic, String::new());
+                return Err(TopicError::NotCreated { topic, template });
             }
         };
         self.catalog.put(config.clone())?;

@@ -25,7 +25,11 @@ use gantry_codec::body::TopicConfig;
 use gantry_storage::ConsumeQueueView;
 use gantry_supervisor::Shell;
 
-use super::{names::PERM_READ, queue::Queue};
+use super::{kind::TopicKind, names::PERM_READ, queue::Queue};
+use crate::{
+    dedup::{Settings, Window},
+    expiry::Lifetime,
+};
 
 /// A queue that is watched has a new end.
 #[derive(Message)]
@@ -307,6 +311,12 @@ impl QueueSlot {
 pub struct TopicView {
     /// The topic's configuration.
     pub config: TopicConfig,
+    /// What kind of messages it is for.
+    pub kind: TopicKind,
+    /// How long its messages live, if not for ever.
+    pub lifetime: Option<Lifetime>,
+    /// Within which messages are stored once, if they are.
+    pub window: Option<Arc<Window>>,
     /// Its queues by number; as many as it ever had in this life.
     pub queues: Box<[Arc<QueueSlot>]>,
     current: AtomicBool,
@@ -319,9 +329,21 @@ impl fmt::Debug for TopicView {
 }
 
 impl TopicView {
-    /// A view that is about to be published.
-    pub fn new(config: TopicConfig, queues: Vec<Arc<QueueSlot>>) -> Self {
-        Self { config, queues: queues.into(), current: AtomicBool::new(true) }
+    /// A view that is about to be published, in the place of `before`.
+    pub fn new(config: TopicConfig, queues: Vec<Arc<QueueSlot>>, before: Option<&Self>) -> Self {
+        let lifetime = Lifetime::of(&config.topic_name, &config.attributes);
+        let settings = Settings::of(&config.attributes);
+        let before = before.and_then(|view| view.window.as_deref());
+        let topic = config.topic_name.as_str();
+        let window = settings.map(|settings| Window::changed(before, topic, settings));
+        Self {
+            kind: TopicKind::of(&config.attributes),
+            config,
+            lifetime,
+            window: window.map(Arc::new),
+            queues: queues.into(),
+            current: AtomicBool::new(true),
+        }
     }
 
     /// The queue of that number.

@@ -1,7 +1,8 @@
 //! `consumerProgress`: how far a group has come, or all groups.
 //!
 //! Of a gantry broker it shows the exact lag: messages and time behind by queue, and of those messages
-//! how many the group's filter lets through. Of another broker it shows what the protocol has, with a
+//! how many the group's filter lets through; where messages have expired before the group got them, how
+//! many since the broker started. Of another broker it shows what the protocol has, with a
 //! dash for the rest.
 
 use gantry_codec::body::{GroupLag, QueueLag};
@@ -86,10 +87,16 @@ async fn progress(
 fn show(lag: &GroupLag, with_clients: bool) -> Report {
     let mut columns =
         vec!["topic", "broker", "queue", "end", "consumed", "behind", "matching", "age"];
+    // Most topics keep their messages alive.
+    let with_expired = lag.queues.iter().any(|queue| queue.expired > 0);
+    if with_expired {
+        columns.push("expired");
+    }
     if with_clients {
         columns.push("client");
     }
-    let rows = lag.queues.iter().map(|queue| row(queue, with_clients)).collect();
+    let row = |queue| row(queue, with_expired, with_clients);
+    let rows = lag.queues.iter().map(row).collect();
     let (behind, age) = lag
         .queues
         .iter()
@@ -102,7 +109,7 @@ fn show(lag: &GroupLag, with_clients: bool) -> Report {
     Report::new(lag).table(&columns, rows).line(total)
 }
 
-fn row(queue: &QueueLag, with_client: bool) -> Vec<String> {
+fn row(queue: &QueueLag, with_expired: bool, with_client: bool) -> Vec<String> {
     let matching = queue.matching.map(|matching| match queue.unseen {
         0 => matching.to_string(),
         // The rest was not looked at; any of it may match.
@@ -118,6 +125,9 @@ fn row(queue: &QueueLag, with_client: bool) -> Vec<String> {
         or_dash(matching),
         show_span(queue.behind_ms),
     ];
+    if with_expired {
+        row.push(queue.expired.to_string());
+    }
     if with_client {
         row.push(or_dash(queue.client_id.as_deref()));
     }
@@ -141,7 +151,19 @@ mod tests {
             ..QueueLag::default()
         };
         let expected = ["t", "b", "0", "50", "-", "50", "7 to 27", "1m1s", "-"];
-        assert_eq!(row(&queue, true), expected);
-        assert_eq!(row(&QueueLag { unseen: 0, ..queue }, false)[6], "7");
+        assert_eq!(row(&queue, false, true), expected);
+        assert_eq!(row(&QueueLag { unseen: 0, ..queue }, false, false)[6], "7");
+    }
+
+    #[test]
+    fn expired_messages_are_shown_where_there_are_any() {
+        let queue = QueueLag { topic: "t".into(), expired: 3, ..QueueLag::default() };
+        assert_eq!(row(&queue, true, true)[8..], ["3", "-"]);
+        let lag = |expired| GroupLag {
+            queues: vec![QueueLag { expired, ..queue.clone() }],
+            ..GroupLag::default()
+        };
+        let shown = |expired| show(&lag(expired), false).text();
+        assert!(shown(3).contains("expired") && !shown(0).contains("expired"));
     }
 }

@@ -7,6 +7,7 @@ pub mod consumer_status;
 pub mod delete_sub_group;
 pub mod diagnose;
 pub mod dlq;
+pub mod query_msg_trace_by_id;
 pub mod reset_offset_by_time;
 pub mod skip_accumulated_message;
 pub mod update_sub_group;
@@ -27,6 +28,7 @@ pub async fn run(cluster: &Cluster, command: &Command) -> Result<Report, AdminEr
         Command::SkipAccumulatedMessage(args) => skip_accumulated_message::run(cluster, args).await,
         Command::UpdateSubGroup(args) => update_sub_group::run(cluster, args).await,
         Command::DeleteSubGroup(args) => delete_sub_group::run(cluster, args).await,
+        Command::QueryMsgTraceById(args) => query_msg_trace_by_id::run(cluster, args).await,
         Command::Dlq(args) => dlq::run(cluster, args).await,
         Command::Diagnose(args) => diagnose::run(cluster, args).await,
     }

@@ -35,6 +35,8 @@ pub struct QueueLag {
     /// The next message to consume; absent if the group has committed nothing here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer_offset: Option<i64>,
+    /// Messages that the group was led past as they had expired, since the broker started.
+    pub expired: u64,
     /// The group's filter, if it has one that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,

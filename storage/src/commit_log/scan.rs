@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use gantry_codec::record::{self, BLANK_MAGIC, RecordHead};
+use gantry_codec::record::{self, BLANK_MAGIC, RecordHead, sys_flag};
 use memchr::memmem;
 
 use crate::offset::PhysicalOffset;
@@ -30,6 +30,8 @@ pub(crate) enum Checked {
         timestamp: i64,
         /// Whether its texts end in zeros, as of a record whose last page was lost.
         may_be_torn: bool,
+        /// Whether more records of its batch have to follow.
+        continues: bool,
     },
     /// The rest of the file is unused.
     Blank,
@@ -59,6 +61,7 @@ pub(crate) fn check(bytes: &[u8], check_crc: bool) -> Checked {
         len: head.total_size.into(),
         timestamp: head.store_timestamp,
         may_be_torn: ends_in_zero(&head.topic) || ends_in_zero(&head.properties),
+        continues: head.sys_flag & sys_flag::BATCH_CONTINUES != 0,
     }
 }
 

@@ -19,6 +19,11 @@
 //! since a loss of power leaves out single sectors of what was not flushed; and zero bytes at the end of
 //! the last record, which a process that was killed had not finished.
 //!
+//! A client batch is in the log as a whole or not at all: each of its records but the last says that more
+//! follow ([`sys_flag::BATCH_CONTINUES`](gantry_codec::record::sys_flag::BATCH_CONTINUES)), and after an abrupt
+//! stop a log that ends within a batch ends before it. Nobody was told that such a batch is stored, as the
+//! answer waits for the last record, and for its sync if it is to survive the loss of power.
+//!
 //! Files behind that of the end are removed, and what lies behind the end becomes zeros, so that no
 //! later recovery can take what is stale for records.
 
@@ -139,7 +144,8 @@ impl<'a> LogFiles<'a> {
             self.sound_behind(end.offset, |stored| stored <= flushed_until || stored >= old(end))
         };
         let mut end = LogEnd { offset: start.from, ..LogEnd::default() };
-        let mut torn = None;
+        // Where the log ends if the last record is torn, and where if a batch goes on behind it.
+        let (mut torn, mut half) = (None, None);
         while let Some((segment, bytes)) = self.rest(end.offset) {
             let place = end.offset.0 - segment.start();
             let checked = match check(bytes, check_crc) {
@@ -149,21 +155,29 @@ impl<'a> LogFiles<'a> {
                 checked => checked,
             };
             match checked {
-                Checked::Record { len, timestamp, may_be_torn } => {
-                    torn = may_be_torn.then_some(end.offset);
+                Checked::Record { len, timestamp, may_be_torn, continues } => {
+                    let begin = half.unwrap_or(end.offset);
+                    torn = may_be_torn.then_some((end.offset, begin));
+                    half = continues.then_some(begin);
                     end.last_timestamp = end.last_timestamp.max(Some(timestamp));
                     end.offset = end.offset.plus(len);
                 }
                 Checked::Blank => {
-                    torn = None;
+                    (torn, half) = (None, None);
                     end.offset = PhysicalOffset(segment.end());
                 }
                 Checked::Nothing => match behind(&end) {
-                    Some(next) => end.pass_over(next, "nothing"),
+                    Some(next) => {
+                        half = None;
+                        end.pass_over(next, "nothing");
+                    }
                     None => break,
                 },
                 Checked::Broken(why) => match behind(&end) {
-                    Some(next) => end.pass_over(next, &why),
+                    Some(next) => {
+                        half = None;
+                        end.pass_over(next, &why);
+                    }
                     None => {
                         end.broken = Some(format!("at {}: {why}", end.offset));
                         break;
@@ -172,9 +186,14 @@ impl<'a> LogFiles<'a> {
             }
         }
         // After an abrupt stop the last page may be missing.
-        if let Some(offset) = torn.filter(|_| start.rebuilds) {
+        if let Some((offset, begin)) = torn.filter(|_| start.rebuilds) {
             end.broken = Some(format!("at {offset}: the end of the record is missing"));
-            end.offset = offset;
+            half = Some(begin);
+        }
+        if let Some(begin) = half.filter(|_| start.rebuilds) {
+            let why = || format!("at {begin}: the batch that begins there has no end");
+            end.broken.get_or_insert_with(why);
+            end.offset = begin;
         }
         end
     }

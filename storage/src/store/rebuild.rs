@@ -22,7 +22,7 @@ use crate::{
     commit_log::CommitLog,
     consume_queue::{ConsumeQueue, ConsumeQueueConfig, IndexEntry, QueueError},
     disk::Disk,
-    dispatch::{DelayLevels, DispatchEntry, DispatchReader},
+    dispatch::{DelayLevels, DispatchEntry, DispatchReader, LIGHT_QUEUE_PREFIX},
     offset::{PhysicalOffset, QueueId, QueueOffset},
 };
 
@@ -100,9 +100,9 @@ impl Rebuild<'_> {
             let mut piece = Piece::new();
             // A record that cannot be read leaves a gap, which is told of when it is asked for.
             let _ = reader.read(PIECE_ENTRIES, |entry| {
-                let is_here = entry.is_indexed() && entry.offset < range.end;
-                if let Some(place) = places.of_entry(entry).filter(|_| is_here) {
-                    piece.push((place, entry.queue_offset, entry.index_entry(self.levels)));
+                if entry.is_indexed() && entry.offset < range.end {
+                    let index = entry.index_entry(self.levels);
+                    places.of_entry(entry, |place, offset| piece.push((place, offset, index)));
                 }
             });
             let is_stuck = reader.position() == before;
@@ -115,7 +115,11 @@ impl Rebuild<'_> {
 }
 
 /// The place of each wanted queue.
-struct Places<'a>(BTreeMap<&'a str, BTreeMap<u32, usize>>);
+struct Places<'a> {
+    topics: BTreeMap<&'a str, BTreeMap<u32, usize>>,
+    /// Whether light queues are among them: only then are records asked for theirs.
+    any_light: bool,
+}
 
 impl<'a> Places<'a> {
     fn of(wanted: &[Wanted<'a>]) -> Self {
@@ -123,11 +127,22 @@ impl<'a> Places<'a> {
         for (place, wanted) in wanted.iter().enumerate() {
             places.entry(wanted.topic).or_default().insert(wanted.queue.0, place);
         }
-        Self(places)
+        let any_light = wanted.iter().any(|wanted| wanted.topic.starts_with(LIGHT_QUEUE_PREFIX));
+        Self { topics: places, any_light }
     }
 
-    fn of_entry(&self, entry: &DispatchEntry<'_>) -> Option<usize> {
-        self.0.get(entry.topic)?.get(&entry.queue_id).copied()
+    /// Gives `f` each wanted queue that the record is in, and its offset there.
+    fn of_entry(&self, entry: &DispatchEntry<'_>, mut f: impl FnMut(usize, QueueOffset)) {
+        let place = |topic: &str, queue: u32| self.topics.get(topic)?.get(&queue).copied();
+        if let Some(place) = place(entry.topic, entry.queue_id) {
+            f(place, entry.queue_offset);
+        }
+        let light = self.any_light.then(|| entry.light_queues());
+        for (topic, offset) in light.into_iter().flatten() {
+            if let Some(place) = place(topic, 0) {
+                f(place, offset);
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) use crate::dispatch::LIGHT_QUEUE_PREFIX;
 use crate::{
     commit_log::CommitLog,
     consume_queue::{IndexEntry, QueueError, entry::Slot, files::QueueFiles},
+    dispatch::light_queues,
     offset::{PhysicalOffset, QueueOffset},
 };
 
@@ -113,12 +114,30 @@ pub(super) fn compare(
     if head.total_size != entry.size {
         Verdict::Refuted
     } else if name.topic.starts_with(LIGHT_QUEUE_PREFIX) {
-        Verdict::Confirmed
+        compare_light(name, offset, head, bytes)
     } else if head.queue_id as u32 != name.queue.0 || head.topic(bytes) != Ok(&*name.topic) {
         Verdict::Refuted
     } else if head.queue_offset as u64 != offset.0 {
         Verdict::Shifted
     } else {
         Verdict::Confirmed
+    }
+}
+
+/// Compares the place in a light queue with those that the record names.
+fn compare_light(
+    name: &QueueName,
+    offset: QueueOffset,
+    head: &RecordHead,
+    bytes: &[u8],
+) -> Verdict {
+    let (Ok(topic), Ok(text)) = (head.topic(bytes), head.properties(bytes)) else {
+        return Verdict::Refuted;
+    };
+    let mut places = light_queues(topic, text).filter(|(light, _)| **light == *name.topic);
+    match places.next() {
+        Some((_, place)) if place == offset => Verdict::Confirmed,
+        Some(_) => Verdict::Shifted,
+        None => Verdict::Refuted,
     }
 }

@@ -5,6 +5,8 @@
 //! ones if the power went. It may not have others, or in another order, or altered. A queue is exactly
 //! its part of the list.
 //!
+//! Of a batch, all records are there or none.
+//!
 //! Records of removed files stay in the list. A log must not begin before a removal that was
 //! acknowledged, nor behind one that was tried, and a queue begins where the log does, or behind that
 //! as far as a removal was ever tried. Of a topic that was deleted, records count that were appended since;
@@ -30,6 +32,8 @@ pub struct Written {
     pub is_keyed: bool,
     /// Whether a bit of its body was flipped on the disk.
     pub is_damaged: bool,
+    /// Whether the next one belongs to the same batch.
+    pub continues: bool,
 }
 
 /// See the module's text.
@@ -83,6 +87,12 @@ impl Oracle {
         self.written[begin..count].iter().filter(|record| record.queue == queue).collect()
     }
 
+    /// The first record of the batch that a record belongs to.
+    pub fn batch_of(&self, record: usize) -> usize {
+        let before = self.written[..record].iter().rev();
+        record - before.take_while(|written| written.continues).count()
+    }
+
     /// Files before `log_min` have left the log, and the disk too if they are `unlinked`.
     pub fn files_left(&mut self, log_min: PhysicalOffset, unlinked: bool) {
         self.is_trimmed &= log_min == self.removed.1;
@@ -119,6 +129,8 @@ impl Oracle {
         let found = self.count_in(rig);
         assert!(found >= least, "{found} records of {least} that had to be there; {report}");
         assert!(found <= self.written.len(), "{found} records of {} written", self.written.len());
+        let ends_within = found.checked_sub(1).is_some_and(|last| self.written[last].continues);
+        assert!(!ends_within, "the log ends within a batch, with record {found}; {report}");
         if let Some(flipped) = self.flipped.take() {
             let is_checked = self.written[flipped].offset >= report.dispatch_from;
             assert!(!is_checked || found <= flipped, "damage at the end of the log was taken in");

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use gantry_codec::record::sys_flag;
 use gantry_storage::{
     AppendError, ConsumeQueue, ConsumeQueueView, Disk, DispatchMark, DispatchReader, Index,
     IndexConfig, IndexEntry, IndexLayout, IndexWriter, KeyQuery, LogFlusher, LogTail, ManualClock,
@@ -117,33 +118,41 @@ impl Rig {
         self.pending.iter().filter(|(of, _, _)| *of == queue).count()
     }
 
-    /// Appends a message, in the next file if it has to be.
+    /// Appends messages that belong together, in the next file if it has to be.
     pub fn append(
         &mut self,
         oracle: &mut Oracle,
         queue: u32,
-        body: &[u8],
-        properties: &str,
+        messages: &[(Vec<u8>, &str)],
     ) -> Result<(), Failure> {
         if self.deleted.contains(topic(queue)) {
             self.make_anew(oracle, topic(queue))?;
         }
         self.now += 1;
-        let mut record = record(topic(queue), queue, body, properties);
-        record.queue_offset = oracle.len_of(queue) as i64;
-        record.store_timestamp = self.now;
-        let appended = match self.tail.append(&mut record) {
-            Err(AppendError::SegmentFull { .. }) => {
-                self.next_file()?;
-                self.tail.append(&mut record)
-            }
-            appended => appended,
+        let message = |(body, properties): &'_ (Vec<u8>, &str)| {
+            record(topic(queue), queue, body, properties).encoded_len() as u64
         };
-        let offset = appended.map_err(text)?.offset;
-        let mut bytes = vec![0; record.encoded_len()];
-        record.write_to(&mut bytes);
-        let is_keyed = properties == KEYED;
-        oracle.written.push(Written { queue, offset, bytes, is_keyed, is_damaged: false });
+        let len = messages.iter().map(message).sum();
+        match self.tail.check_room(len) {
+            Err(AppendError::SegmentFull { .. }) => self.next_file()?,
+            checked => checked.map_err(text)?,
+        }
+        self.tail.check_room(len).map_err(text)?;
+        for (number, (body, properties)) in messages.iter().enumerate() {
+            let mut record = record(topic(queue), queue, body, properties);
+            record.queue_offset = oracle.len_of(queue) as i64;
+            record.store_timestamp = self.now;
+            let continues = number + 1 < messages.len();
+            if continues {
+                record.sys_flag |= sys_flag::BATCH_CONTINUES;
+            }
+            let offset = self.tail.append(&mut record).map_err(text)?.offset;
+            let mut bytes = vec![0; record.encoded_len()];
+            record.write_to(&mut bytes);
+            let is_keyed = *properties == KEYED;
+            let written = Written { queue, offset, bytes, is_keyed, is_damaged: false, continues };
+            oracle.written.push(written);
+        }
         Ok(())
     }
 

@@ -231,8 +231,9 @@ impl Run<'_> {
         if written.offset < self.oracle.checkpoint {
             return least;
         }
-        self.oracle.flushed = self.oracle.flushed.min(index);
-        least.min(index)
+        let kept = self.oracle.batch_of(index);
+        self.oracle.flushed = self.oracle.flushed.min(kept);
+        least.min(kept)
     }
 
     fn draw_fault(&mut self) -> DiskFault {
@@ -311,26 +312,22 @@ impl Run<'_> {
         if self.disk.is_off() { Err(Off) } else { Ok(()) }
     }
 
-    /// A burst of messages; sometimes acknowledged at once.
+    /// A burst of messages and batches; sometimes acknowledged at once.
     fn append(&mut self, rig: &mut Rig) -> Result<(), Failure> {
         for _ in 0..1 + self.dice.below(5) {
             let queue = self.dice.below(QUEUES.into()) as u32;
-            // Often of equal size, so that what was cut would fit behind what is written in its place.
-            let odd = if self.dice.one_in(4) { self.dice.below(40) } else { 0 };
-            let len = self.dice.pick(&[0, 60, 60, 400, 900]) + odd;
-            self.oracle.number += 1;
-            let fill = self.oracle.number as u8 | 1;
-            let body = vec![fill; len as usize];
-            let properties =
-                self.dice.pick(&["", KEYED, KEYED, "TAGS\u{1}a\u{2}", LONG_PROPERTIES]);
+            let count = if self.dice.one_in(4) { 2 + self.dice.below(3) } else { 1 };
+            let messages: Vec<_> = (0..count).map(|_| self.draw_message()).collect();
             let had = self.oracle.written.len();
-            let appended = rig.append(&mut self.oracle, queue, &body, properties);
+            let appended = rig.append(&mut self.oracle, queue, &messages);
             if rig.store.log().is_poisoned() {
                 assert!(appended.is_err(), "a log that failed takes messages");
                 assert!(matches!(rig.tail.check_room(1), Err(AppendError::Poisoned)));
             }
             assert!(appended.is_ok() || self.oracle.written.len() == had);
-            appended?;
+            if count == 1 || !is_too_large(&appended) {
+                appended?;
+            }
             self.disk.step().map_err(|e| e.to_string())?;
         }
         if self.dice.one_in(3) {
@@ -339,6 +336,15 @@ impl Run<'_> {
             self.flush(rig)?;
         }
         Ok(())
+    }
+
+    fn draw_message(&mut self) -> (Vec<u8>, &'static str) {
+        // Often of equal size, so that what was cut would fit behind what is written in its place.
+        let odd = if self.dice.one_in(4) { self.dice.below(40) } else { 0 };
+        let len = self.dice.pick(&[0, 60, 60, 400, 900]) + odd;
+        self.oracle.number += 1;
+        let body = vec![self.oracle.number as u8 | 1; len as usize];
+        (body, self.dice.pick(&["", KEYED, KEYED, "TAGS\u{1}a\u{2}", LONG_PROPERTIES]))
     }
 
     /// A flush; one that fails closes the log, and is not tried again.
@@ -360,6 +366,11 @@ impl Run<'_> {
         saves.acknowledged = saves.tried;
         Ok(())
     }
+}
+
+/// Whether a batch fits into no file.
+fn is_too_large(appended: &Result<(), Failure>) -> bool {
+    appended.as_ref().is_err_and(|why| why.contains("over the limit"))
 }
 
 /// Longer than a page, so that a loss of power can take its middle.

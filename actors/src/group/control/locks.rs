@@ -8,23 +8,36 @@ use gantry_codec::{
     body::{LockBatchRequest, LockBatchResponse},
 };
 
-use super::{Answer, Control, ControlSession, json, later, read_body, success};
+use super::{Answer, Control, ControlSession, json, later, now, read_body, success};
 use crate::{
     group::group::{Lock, Unlock},
-    net::Outcome,
+    net::{ConnectionHandle, ConnectionId, Outcome},
 };
 
 impl ControlSession {
     /// LOCK_BATCH_MQ (41).
-    pub(super) fn lock(&mut self, cmd: Command) -> Outcome {
+    pub(super) fn lock(&mut self, cmd: Command, conn: &ConnectionHandle) -> Outcome {
+        let body: LockBatchRequest = match read_body(&cmd) {
+            Ok(body) => body,
+            Err(refusal) => return now(&cmd, Err(refusal)),
+        };
+        // So that the end of this connection is told where locks were taken, also after the client has
+        // said that it leaves.
+        self.joined.insert(body.consumer_group.as_str().into());
         let (control, gone) = (self.control.clone(), Rc::clone(&self.gone));
-        later(cmd, async move |cmd| control.lock(cmd, &gone).await)
+        let connection = conn.id();
+        later(cmd, async move |cmd| control.lock(cmd, body, connection, &gone).await)
     }
 }
 
 impl Control {
-    async fn lock(&self, cmd: &Command, gone: &Cell<bool>) -> Answer {
-        let body: LockBatchRequest = read_body(cmd)?;
+    async fn lock(
+        &self,
+        cmd: &Command,
+        body: LockBatchRequest,
+        connection: ConnectionId,
+        gone: &Cell<bool>,
+    ) -> Answer {
         let mut granted = Vec::new();
         // In a group that may not exist there is nothing to hold.
         if let Ok(view) = self.opened(&body.consumer_group).await?
@@ -34,7 +47,8 @@ impl Control {
             if gone.get() {
                 return Ok(success(cmd));
             }
-            let order = Lock { client_id: body.client_id.into(), queues: body.mq_set };
+            let (client_id, queues) = (body.client_id.into(), body.mq_set);
+            let order = Lock { client_id, connection, queues };
             granted = actor.send(order).await?;
         }
         json(cmd, &LockBatchResponse { lock_ok_mq_set: granted })
@@ -125,6 +139,26 @@ mod tests {
             let late = one.session.request(request(rq::LOCK_BATCH_MQ, "one", &[0]), &conn);
             one.close();
             answer(late).await;
+            let body = two.body(request(rq::LOCK_BATCH_MQ, "two", &[0])).await;
+            assert_eq!(body, granted(&[0]));
+        });
+    }
+
+    #[test]
+    fn a_lock_taken_after_leaving_ends_with_the_connection() {
+        run(async {
+            let mut settings = settings();
+            settings.groups.disconnected_lock = Duration::ZERO;
+            let bench = Bench::with(settings).await;
+            let (mut one, mut two) = (bench.connect(1), bench.connect(2));
+            one.beat("one", "g", &["t"]).await;
+            let leave = Command::request(rq::UNREGISTER_CLIENT)
+                .with_ext("clientID", "one")
+                .with_ext("consumerGroup", "g");
+            one.ask(leave).await;
+            one.body(request(rq::LOCK_BATCH_MQ, "one", &[0])).await;
+            one.close();
+            pass(Duration::from_millis(2)).await;
             let body = two.body(request(rq::LOCK_BATCH_MQ, "two", &[0])).await;
             assert_eq!(body, granted(&[0]));
         });

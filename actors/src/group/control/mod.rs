@@ -53,7 +53,7 @@ use super::{
     offsets::{DeleteTopicOffsets, Offsets},
     offsets_port::OffsetsPort,
     producer_table::ProducerDirectory,
-    producers::{ProducerGone, Producers},
+    producers::{FindProducer, ProducerGone, Producers},
     view::{GroupDirectory, GroupView},
 };
 use crate::{
@@ -138,6 +138,11 @@ impl Control {
         self.0.directory.get(group)
     }
 
+    /// All groups, as they are published.
+    pub fn directory(&self) -> &GroupDirectory {
+        &self.0.directory
+    }
+
     /// A group that is configured or may configure itself. For requests whose group is not published
     /// yet: wait for this, then look again.
     pub fn open_group(
@@ -146,11 +151,6 @@ impl Control {
     ) -> impl Future<Output = Result<Result<Arc<GroupView>, OpenError>, MailboxError>> + 'static
     {
         self.0.groups.send(OpenGroup(group.into()))
-    }
-
-    /// The published groups.
-    pub fn directory(&self) -> &GroupDirectory {
-        &self.0.directory
     }
 
     /// Who watches over the consumption.
@@ -166,6 +166,15 @@ impl Control {
     /// The live producers, for those who have to call one back.
     pub fn producers(&self) -> &ProducerDirectory {
         &self.0.producer_directory
+    }
+
+    /// The connection of the producer with this client id, one included whose heartbeat has just been
+    /// answered.
+    pub async fn find_producer(&self, client_id: &str) -> Option<ConnectionHandle> {
+        match self.0.producer_directory.of_client(client_id) {
+            None => self.0.producers.send(FindProducer(client_id.into())).await.ok().flatten(),
+            found => found,
+        }
     }
 
     /// A way to the offsets for an actor that commits for its group.
@@ -260,7 +269,7 @@ impl ControlSession {
             rq::UNREGISTER_CLIENT => self.unregister(cmd, conn),
             rq::QUERY_CONSUMER_OFFSET => self.query_offset(cmd, conn),
             rq::UPDATE_CONSUMER_OFFSET => self.update_offset(cmd, conn),
-            rq::LOCK_BATCH_MQ => self.lock(cmd),
+            rq::LOCK_BATCH_MQ => self.lock(cmd, conn),
             _ => self.control.request(cmd),
         }
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::super::view::GroupSlot;
-use crate::net::ConnectionId;
+use crate::{expiry::Account, net::ConnectionId};
 
 /// Queues that are noted for one group.
 const QUEUES_MAX: usize = 65_536;
@@ -35,6 +35,7 @@ pub struct Activity {
     committed: AtomicBool,
     /// Messages per second, as bits; written by the watch.
     rate: AtomicU64,
+    expired: Account,
 }
 
 /// The last pull.
@@ -97,6 +98,11 @@ impl Activity {
     /// Bytes of records delivered so far.
     pub fn total_bytes(&self) -> u64 {
         self.delivered_bytes.load(Relaxed)
+    }
+
+    /// Expired messages that were passed over.
+    pub fn expired(&self) -> &Account {
+        &self.expired
     }
 
     /// Messages per second, as last computed.

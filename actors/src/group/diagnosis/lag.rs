@@ -56,7 +56,9 @@ fn queue_lag(
     };
     let Some(view) = parts.directory.get(group) else { return lag };
     let membership = view.membership();
-    let last = view.slot().activities.get(topic, queue_id).as_deref().and_then(Activity::last);
+    let activity = view.slot().activities.get(topic, queue_id);
+    let last = activity.as_deref().and_then(Activity::last);
+    lag.expired = activity.map_or(0, |activity| activity.expired().count());
     lag.pulled_at = last.map(|last| last.at_ms);
     let locked = view.locks().owner(topic, queue_id, tokio::time::Instant::now()).cloned();
     let owner = locked.or(last.and_then(|last| member(&membership, last.connection)));

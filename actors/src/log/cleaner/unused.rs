@@ -1,13 +1,10 @@
 //! Queues of topics that do not exist: left by a topic that was deleted while its queues could not be,
 //! or by another broker.
 
-use gantry_storage::{Disk, Store};
+use gantry_storage::{Disk, LIGHT_QUEUE_PREFIX, Store};
 use slog::{Logger, info};
 
 use crate::topic::{TopicTable, names::is_system_topic};
-
-/// Queues with this prefix belong to no topic of their own.
-const LIGHT_QUEUE_PREFIX: &str = "%LMQ%";
 
 /// Removes the folders of queues whose names are those of no topic; which they were. Those of the system
 /// stay (store.md 4.7, wire.md 5.1).

@@ -16,6 +16,7 @@ use slog::{info, warn};
 
 use super::PopGroup;
 use crate::{
+    expiry::{Lifetime, ends_of},
     log::batch::{AppendBatch, NewMessage, Send, SendBatch, SendResult},
     pop::{queues::QueueKey, read::asked_topic},
     session::ColdReaders,
@@ -71,6 +72,9 @@ impl PopGroup {
     fn retry_topic(&self, topic: &Arc<str>) -> Arc<str> {
         match asked_topic(topic, &self.name) {
             Some(_) => topic.clone(),
+            None if self.parts.settings.retry_v2 => {
+                TopicMark::RetryV2.real_topic(topic, &self.name).into()
+            }
             None => TopicMark::Retry.real_topic(topic, &self.name).into(),
         }
     }
@@ -87,13 +91,15 @@ impl PopGroup {
             view: slot.view().or_else(|| self.parts.facts.queues.view(&slot)),
             log: self.parts.log.clone(),
             born_host: self.parts.store_host,
+            lifetime: self.lifetime(&key.0),
         };
         let offsets: Vec<u64> = messages.iter().map(|(offset, _)| *offset).collect();
         let (topics, root) = (self.parts.facts.topics.clone(), self.parts.topics_root.clone());
         let cold = self.parts.cold.clone();
         let made_topic = retry_topic.clone();
         let prepared = async move {
-            let retry = ensure_retry_topic(&topics, &root, &made_topic).await?;
+            let ends = source.lifetime.is_some();
+            let retry = ensure_retry_topic(&topics, &root, &made_topic, ends).await?;
             prepare(&cold, &slot, source, retry, messages).await
         };
         ctx.spawn_then(prepared, move |group, prepared, ctx| match prepared {
@@ -175,22 +181,31 @@ impl PopGroup {
     }
 }
 
-/// The one queue of the retry topic, which is made if it is not there.
+/// The one queue of the retry topic, which is made if it is not there, and noted as one whose messages say
+/// when they end, if they do.
 async fn ensure_retry_topic(
     topics: &TopicTable,
     root: &gantry_supervisor::Ref<Topics>,
     name: &str,
+    ends: bool,
 ) -> Result<Arc<QueueSlot>, NoBatch> {
     if topics.get(name).is_none() {
-        match root.send(CreateTopic::internal(name, 1)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e @ TopicError::Name(_))) => return Err(NoBatch::Never(e)),
-            Ok(Err(e)) => return Err(NoBatch::NotNow(e.to_string())),
-            Err(e) => return Err(NoBatch::NotNow(e.to_string())),
-        }
+        order(root, CreateTopic::internal(name, 1)).await?;
+    }
+    if ends && topics.get(name).and_then(|v| v.lifetime).is_none_or(|l| !l.by_message) {
+        order(root, CreateTopic::noted_for_ends(name)).await?;
     }
     let queue = topics.get(name).and_then(|view| view.queue(0).cloned());
     queue.ok_or_else(|| NoBatch::NotNow(format!("topic {name} has no queue")))
+}
+
+async fn order(root: &gantry_supervisor::Ref<Topics>, order: CreateTopic) -> Result<(), NoBatch> {
+    match root.send(order).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e @ TopicError::Name(_))) => Err(NoBatch::Never(e)),
+        Ok(Err(e)) => Err(NoBatch::NotNow(e.to_string())),
+        Err(e) => Err(NoBatch::NotNow(e.to_string())),
+    }
 }
 
 /// Where the old messages are.
@@ -198,6 +213,8 @@ struct Source {
     view: Option<Arc<ConsumeQueueView>>,
     log: CommitLog,
     born_host: std::net::SocketAddr,
+    /// How long they live.
+    lifetime: Option<Lifetime>,
 }
 
 async fn prepare(
@@ -244,7 +261,8 @@ impl Source {
     ) -> bool {
         let Ok(record) = Record::decode(bytes) else { return false };
         let from = batch.properties.len();
-        add_properties(&mut batch.properties, &record, pop_time);
+        let end = ends_of(self.lifetime, record.store_timestamp, record.properties);
+        add_properties(&mut batch.properties, &record, pop_time, end);
         if batch.properties.len() - from > gantry_codec::record::PROPERTIES_BYTES_MAX {
             // Without a trace of where it comes from rather than not at all.
             batch.properties.truncate(from);
@@ -279,12 +297,17 @@ impl Source {
     }
 }
 
-/// The message's own properties, with the topic that it comes from and the time of its first pop.
-fn add_properties(text: &mut String, record: &Record<'_>, pop_time: i64) {
+/// The message's own properties, with the topic that it comes from, the time of its first pop, and its
+/// end: its tries do not make it live longer.
+fn add_properties(text: &mut String, record: &Record<'_>, pop_time: i64, end: Option<i64>) {
     let keeps_first = record.reconsume_times > 0
         && names::get(record.properties, names::FIRST_POP_TIME).is_some();
-    let goes =
-        |name: &str| name == names::POP_CK || (name == names::FIRST_POP_TIME && !keeps_first);
+    let goes = |name: &str| match name {
+        names::POP_CK => true,
+        names::FIRST_POP_TIME => !keeps_first,
+        names::GANTRY_EXPIRES_MS => end.is_some(),
+        _ => false,
+    };
     for (name, value) in names::iter(record.properties).filter(|(name, _)| !goes(name)) {
         names::append(text, name, value);
     }
@@ -293,6 +316,9 @@ fn add_properties(text: &mut String, record: &Record<'_>, pop_time: i64) {
     }
     if !keeps_first {
         names::append(text, names::FIRST_POP_TIME, &pop_time.to_string());
+    }
+    if let Some(end) = end {
+        names::append(text, names::GANTRY_EXPIRES_MS, itoa::Buffer::new().format(end));
     }
 }
 
@@ -321,8 +347,12 @@ mod tests {
     }
 
     fn properties_of(record: &Record<'_>) -> String {
+        properties_with(record, None)
+    }
+
+    fn properties_with(record: &Record<'_>, end: Option<i64>) -> String {
         let mut text = "before".to_owned();
-        add_properties(&mut text, record, 77);
+        add_properties(&mut text, record, 77, end);
         text["before\u{2}".len()..].replace('\u{1}', "=").replace('\u{2}', ";")
     }
 
@@ -330,6 +360,17 @@ mod tests {
     fn the_first_try_notes_where_and_when_it_was() {
         let first = record("KEYS\u{1}k\u{2}POP_CK\u{1}x\u{2}", 0);
         assert_eq!(properties_of(&first), "KEYS=k;RETRY_TOPIC=t;1ST_POP_TIME=77;");
+    }
+
+    #[test]
+    fn tries_take_the_end_of_their_message_along() {
+        let first = record("GANTRY_TTL_MS\u{1}5\u{2}", 0);
+        let text = properties_with(&first, Some(7));
+        assert_eq!(text, "GANTRY_TTL_MS=5;RETRY_TOPIC=t;1ST_POP_TIME=77;GANTRY_EXPIRES_MS=7;");
+        let later =
+            record("RETRY_TOPIC\u{1}o\u{2}1ST_POP_TIME\u{1}5\u{2}GANTRY_EXPIRES_MS\u{1}7\u{2}", 1);
+        let text = properties_with(&later, Some(7));
+        assert_eq!(text, "RETRY_TOPIC=o;1ST_POP_TIME=5;GANTRY_EXPIRES_MS=7;");
     }
 
     #[test]

@@ -11,13 +11,14 @@ use slog::error;
 
 use super::PopGroup;
 use crate::{
+    expiry::Expired,
     pop::{
         back::Told,
         ledger::Span,
         order::OrderBatch,
         queues::QueueKey,
         read::{Found, Look, Wanted, as_asked_for, look, read_patiently},
-        walk::{PopAnswer, Stop, Walk},
+        walk::{Chances, PopAnswer, Stop, Walk},
     },
     topic::OpenQueue,
 };
@@ -40,13 +41,20 @@ enum Visit {
     Unopened,
     /// A reader has to read it.
     Cold(Wanted),
+    /// These have to be buried first.
+    Expired(Vec<Expired>),
 }
 
 impl PopGroup {
     /// Has a pop look everywhere, from the start.
     pub(super) fn begin(&mut self, mut walk: Walk, ctx: &mut Ctx<Self>) -> Progress {
         let sources = self.sources(&walk.request.topic);
-        walk.begin(self.now(), &sources, &mut self.dice);
+        let view = self.parts.facts.topics.get(&walk.request.topic);
+        let chances = Chances {
+            has_priorities: view.is_some_and(|view| view.kind.has_priorities),
+            retry_first_percent: self.parts.settings.retry_first_percent,
+        };
+        walk.begin(self.now(), &sources, chances, &mut self.dice);
         self.go_on(walk, ctx)
     }
 
@@ -57,6 +65,7 @@ impl PopGroup {
                 Visit::Done => {}
                 Visit::Unopened => return self.open(walk, stop, ctx),
                 Visit::Cold(wanted) => return self.read_cold(walk, stop, wanted, ctx),
+                Visit::Expired(expired) => return self.bury(walk, stop, expired, ctx),
             }
         }
         self.finish(walk, ctx)
@@ -65,6 +74,7 @@ impl PopGroup {
     fn visit(&mut self, walk: &mut Walk, stop: &Stop) -> Visit {
         let (log, limits, now) = (self.parts.log.clone(), self.parts.limits, self.now());
         let (in_order, attempt) = (walk.request.in_order, walk.request.attempt.as_deref());
+        let lifetime = self.lifetime(&stop.key.0).map(|lifetime| (lifetime, now));
         let Some(queue) = self.queue(&stop.key, walk.request.begins_at_end) else {
             return Visit::Done;
         };
@@ -74,18 +84,21 @@ impl PopGroup {
             return Visit::Done;
         }
         let Some(span) = queue.span(in_order, attempt, now) else { return Visit::Done };
-        let wanted =
-            Wanted { span, messages_max: walk.room(), filter: walk.request.filter.clone() };
+        let (messages_max, filter) = (walk.room(), walk.request.filter.clone());
+        let wanted = Wanted { span, messages_max, filter, lifetime };
         if wanted.messages_max == 0 || end == 0 {
             walk.popped.rest += end.saturating_sub(span.from);
             return Visit::Done;
         }
         let Some(view) = queue.slot.view() else { return Visit::Unopened };
         match look(&view, &log, &limits, &wanted) {
-            Look::Found(found) => {
-                self.take(walk, stop, span, found);
-                Visit::Done
-            }
+            Look::Found(found) => match self.unburied(walk, stop, &found) {
+                Some(expired) => Visit::Expired(expired),
+                None => {
+                    self.take(walk, stop, span, found);
+                    Visit::Done
+                }
+            },
             Look::Cold => Visit::Cold(wanted),
         }
     }
@@ -128,6 +141,10 @@ impl PopGroup {
             match found {
                 // The place has not moved meanwhile: acknowledgements alone do not move it.
                 Ok(found) if is_same && group.is_still_at(&stop.key, &walk, span) => {
+                    if let Some(expired) = group.unburied(&walk, &stop, &found) {
+                        group.bury(walk, stop, expired, ctx);
+                        return;
+                    }
                     group.take(&mut walk, &stop, span, found);
                 }
                 _ => {}
@@ -143,7 +160,7 @@ impl PopGroup {
         self.queue(key, false).and_then(|queue| queue.span(in_order, attempt, now)) == Some(span)
     }
 
-    fn resume(&mut self, walk: Walk, ctx: &mut Ctx<Self>) {
+    pub(super) fn resume(&mut self, walk: Walk, ctx: &mut Ctx<Self>) {
         let (topic, has_waited) = (walk.request.topic.clone(), walk.has_waited);
         let progress = self.go_on(walk, ctx);
         // Others that wait have passed this queue over, or come behind this one.
@@ -153,7 +170,7 @@ impl PopGroup {
         self.serve(ctx);
     }
 
-    fn set_busy(&mut self, key: &QueueKey, is_busy: bool) {
+    pub(super) fn set_busy(&mut self, key: &QueueKey, is_busy: bool) {
         if let Some(queue) = self.queues.get_mut(key) {
             queue.is_busy = is_busy;
         }
@@ -164,6 +181,9 @@ impl PopGroup {
         for (offset, why) in &found.damaged {
             error!(self.log, "message is damaged, passed over"; "topic" => &*stop.key.0,
                 "queue" => stop.key.1, "offset" => offset, "damage" => why);
+        }
+        if !walk.request.is_peek && !found.expired.is_empty() {
+            self.note_expired(&stop.key, &found.expired);
         }
         let Some(queue) = self.queues.get_mut(&stop.key) else { return };
         walk.popped.rest += found.end.saturating_sub(found.read_to);

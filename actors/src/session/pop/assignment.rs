@@ -5,8 +5,8 @@ use std::sync::Arc;
 use gantry_codec::{
     Command,
     body::{
-        self, AssignmentBody, MessageModel, MessageQueue, MessageRequestMode, QueryAssignmentBody,
-        QueueAssignment, RequestModeBody,
+        self, AssignmentBody, MessageModel, MessageQueue, QueryAssignmentBody, QueueAssignment,
+        RequestModeBody,
     },
     fastjson, response_code as rs,
 };
@@ -45,7 +45,7 @@ impl Client<'_> {
     /// What a client does not find in the answer it gives up; without an answer it keeps what it has.
     pub(super) fn assignment(&self, cmd: &Command) -> Result<Outcome, PopRefusal> {
         let asked: QueryAssignmentBody = read_body(cmd)?;
-        let mode = self.mode(&asked);
+        let mode = self.shared.pops.mode(&asked.topic, &asked.consumer_group);
         let own = self.own_queues(&asked.topic);
         let group = self.shared.control.group(&asked.consumer_group);
         let clients = group.map(|group| group.membership().client_ids()).unwrap_or_default();
@@ -59,16 +59,6 @@ impl Client<'_> {
             let answer = AssignmentBody { message_queue_assignments };
             Command::response(rs::SUCCESS, &cmd).with_body(body::to_json(&answer))
         })))
-    }
-
-    fn mode(&self, asked: &QueryAssignmentBody) -> RequestModeBody {
-        let set = self.shared.pops.modes().get(&asked.topic, &asked.consumer_group);
-        set.unwrap_or_else(|| RequestModeBody {
-            consumer_group: asked.consumer_group.clone(),
-            topic: asked.topic.clone(),
-            mode: MessageRequestMode::Pull,
-            pop_share_queue_num: 0,
-        })
     }
 
     /// The queues of a topic that this broker has.

@@ -134,6 +134,7 @@ impl Client<'_> {
             invisible_time: header.invisible_time.max(0),
             begins_at_end: header.init_mode != 0,
             in_order,
+            priority_percent: self.priority_percent(&header.consumer_group),
             attempt: header.attempt_id,
             filter: self.pop_filter(&header.topic, header.exp, header.exp_type.as_deref())?,
             deadline: if header.poll_time > 0 { deadline } else { 0 },
@@ -153,6 +154,14 @@ impl Client<'_> {
             ..request_for(&header.topic, header.queue_id)
         };
         Ok(self.take(cmd, &header.consumer_group, request))
+    }
+
+    /// In how many of a hundred pops the group wants the most urgent messages first.
+    fn priority_percent(&self, group: &str) -> u32 {
+        let view = self.shared.control.group(group);
+        let factor =
+            view.and_then(|view| view.config.attributes.get("priority.factor")?.parse().ok());
+        factor.unwrap_or(100)
     }
 
     /// Has the group's actor take messages.
@@ -229,6 +238,9 @@ impl Client<'_> {
     /// The topic, if it can be read and has that queue.
     fn check(&self, topic: &str, queue_id: i32, code: i32) -> Result<Arc<TopicView>, PopRefusal> {
         let view = self.topic(topic)?;
+        if view.kind.is_batch_queue {
+            return Err(PopRefusal::BatchQueue(topic.to_owned()));
+        }
         if !view.is_readable() {
             return Err(PopRefusal::TopicPermission(topic.to_owned()));
         }
@@ -263,6 +275,7 @@ fn request_for(topic: &str, queue_id: i32) -> PopRequest {
         invisible_time: 0,
         begins_at_end: false,
         in_order: false,
+        priority_percent: 100,
         attempt: None,
         filter: None,
         deadline: 0,

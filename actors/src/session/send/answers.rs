@@ -35,7 +35,8 @@ impl Session {
         if send.code_only {
             return error_to_wire::code_only(send, out.buffer());
         }
-        let SendResult::Stored(queue_offset) = &send.result else {
+        let (SendResult::Stored(queue_offset) | SendResult::Duplicate(queue_offset)) = &send.result
+        else {
             let (result, config) = (&send.result, &self.shared.config);
             let code = error_to_wire::refused_append(send, result, config, out.buffer());
             return self.shared.metrics.refusals.answered(rq::SEND_MESSAGE, code);

@@ -4,25 +4,30 @@
 //! The CRC is taken here, on the connection's thread; the body is never copied on the way, only its
 //! reference goes to the appender.
 //!
-//! `placement` is where a send is stored, `stored` its property string as it is stored, `answers` the
+//! `batch` is what is different with client batches, `placement` is where a send is stored, `stored` its property string as it is stored, `answers` the
 //! way back.
 
 mod answers;
+mod batch;
 mod placement;
 mod stored;
 
-use gantry_codec::{BatchMessages, Command, SendHeader};
+use std::sync::Arc;
+
+use gantry_codec::{Command, SendHeader};
 use tokio::time::Instant;
 
 use self::placement::Placement;
 pub(super) use self::stored::{Stored, append_properties, message, with_properties};
-use super::{Session, properties::Scan};
+use super::{Session, Shared, properties::Scan};
 use crate::{
+    dedup::Window,
     error_to_wire::{self, SendRefusal},
+    expiry::PropertyError,
     log::batch::{AppendBatch, Send, SendResult},
     net::{ConnectionHandle, Outcome},
     topic::{
-        CreateTopic,
+        CreateTopic, TopicView,
         names::{self as topic_names, DLQ_PREFIX, RETRY_PREFIX},
     },
 };
@@ -47,6 +52,8 @@ struct Accepted<'a> {
     placement: Placement,
     scan: Scan,
     reconsume_times: i32,
+    /// Of its topic, if that stores messages once.
+    window: Option<Arc<Window>>,
 }
 
 impl Session {
@@ -62,7 +69,7 @@ impl Session {
     }
 
     /// Makes the topic, then puts the request once more.
-    fn create_and_retry(&self, cmd: Command, order: CreateTopic) -> Outcome {
+    pub(super) fn create_and_retry(&self, cmd: Command, order: CreateTopic) -> Outcome {
         let shared = self.shared.clone();
         Outcome::Again(Box::pin(async move {
             match shared.topics_root.send(order).await {
@@ -100,7 +107,11 @@ impl Session {
         if header.queue_id >= queues {
             return Err(SendRefusal::QueueId { asked: header.queue_id, view }.into());
         }
+        if view.kind.is_batch_queue {
+            return Err(SendRefusal::BatchQueue(header.topic.into()).into());
+        }
         let mut scan = Scan::of(header.properties);
+        batch::check(&header, &scan)?;
         if scan.half {
             return Err(SendRefusal::Transactions.into());
         }
@@ -108,9 +119,6 @@ impl Session {
             return Err(SendRefusal::Timers.into());
         }
         let retry = header.topic.starts_with(RETRY_PREFIX);
-        if header.batch && (retry || scan.delay_level > 0) {
-            return Err(SendRefusal::BatchKind.into());
-        }
         let mut view = view;
         let mut queue_id = header.queue_id;
         let reconsume_times = header.reconsume_times;
@@ -123,10 +131,20 @@ impl Session {
             scan.delay_level = 0;
             queue_id = 0;
         }
+        if let Some(priority) = scan.priority.filter(|_| !header.batch) {
+            let last = view.config.write_queue_nums.max(1) as u32 - 1;
+            queue_id = priority.min(last) as i32;
+        }
         let placement = self.place(&view, queue_id, &scan)?;
+        if scan.ends {
+            check_end(header.properties, &view)?;
+        }
         // Here and not on the appender's thread: the first use of a queue reads its files.
         placement.slot.settle().map_err(SendRefusal::Queue)?;
-        Ok(Accepted { header, placement, scan, reconsume_times })
+        if let Some(light) = &self.shared.light {
+            light.prepare(header.topic, header.properties).map_err(SendRefusal::Light)?;
+        }
+        Ok(Accepted { header, placement, scan, reconsume_times, window: view.window.clone() })
     }
 
     /// Whether a message that a consumer sends to its retry topic itself has had all its tries.
@@ -148,38 +166,6 @@ impl Session {
         let properties = self.add_properties(accepted)?;
         let first = self.batch.messages.len();
         self.batch.messages.push(message(accepted.header.flag, body, properties));
-        self.add_send(cmd, accepted, first, conn);
-        Ok(())
-    }
-
-    fn add_batch(
-        &mut self,
-        cmd: &Command,
-        accepted: &Accepted<'_>,
-        conn: &ConnectionHandle,
-    ) -> Result<(), SendRefusal> {
-        self.check_body(cmd.body.len())?;
-        let first = self.batch.messages.len();
-        let start = self.batch.properties.len();
-        let shared = &self.shared;
-        for item in BatchMessages::new(&cmd.body) {
-            let added = item.map_err(SendRefusal::Batch).and_then(|item| {
-                let scan = Scan::of(item.properties);
-                let fresh_key = || shared.unique_keys.next(shared.clock.now_ms());
-                let text = &mut self.batch.properties;
-                let properties = append_properties(text, item.properties, &scan, "", fresh_key)?;
-                self.batch.messages.push(message(item.flag, item.body.clone(), properties));
-                Ok(())
-            });
-            if let Err(refusal) = added {
-                self.batch.messages.truncate(first);
-                self.batch.properties.truncate(start);
-                return Err(refusal);
-            }
-        }
-        if self.batch.messages.len() == first {
-            return Err(SendRefusal::EmptyBatch);
-        }
         self.add_send(cmd, accepted, first, conn);
         Ok(())
     }
@@ -212,6 +198,9 @@ impl Session {
         let batch = &mut self.batch;
         batch.bytes += cmd.body.len() + accepted.header.properties.len();
         batch.wait_flush |= !accepted.scan.no_wait;
+        if let Some(window) = &accepted.window {
+            batch.windows.push((batch.sends.len(), window.clone()));
+        }
         batch.sends.push(Send {
             opaque: cmd.opaque,
             serialize_type: cmd.serialize_type,
@@ -254,4 +243,25 @@ impl Session {
         #[expect(clippy::disallowed_methods, reason = "waits for credits and ends with them")]
         tokio::task::spawn_local(waits);
     }
+}
+
+fn check_end_of_item(
+    shared: &Shared,
+    properties: &str,
+    accepted: &Accepted<'_>,
+) -> Result<(), Detour> {
+    let topic = &accepted.placement.meant_for().topic;
+    let view = shared.topics.get(topic);
+    check_end(properties, &*view.ok_or_else(|| SendRefusal::NoQueue(topic.to_string()))?)
+}
+
+/// Has the topic noted as one whose messages may say when they end, before the first of these is stored:
+/// else readers would not look.
+pub(super) fn check_end(properties: &str, view: &TopicView) -> Result<(), Detour> {
+    PropertyError::check(properties).map_err(SendRefusal::Property)?;
+    let topic = &view.config.topic_name;
+    if view.lifetime.is_some_and(|lifetime| lifetime.by_message) || topic.starts_with(DLQ_PREFIX) {
+        return Ok(());
+    }
+    Err(Detour::CreateTopic(CreateTopic::noted_for_ends(topic)))
 }

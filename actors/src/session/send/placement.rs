@@ -25,7 +25,12 @@ pub(super) struct Placement {
 impl Placement {
     /// The queue that the sender is told.
     pub fn asked_queue(&self) -> u32 {
-        self.real.as_ref().unwrap_or(&self.slot).queue_id
+        self.meant_for().queue_id
+    }
+
+    /// The queue that consumers will read it from.
+    pub fn meant_for(&self) -> &Arc<QueueSlot> {
+        self.real.as_ref().unwrap_or(&self.slot)
     }
 
     /// `given` with what the message needs to find its way on; nothing if it is where it belongs.
@@ -53,7 +58,11 @@ impl Session {
         })
     }
 
-    fn choose_queue(&self, view: &TopicView, queue_id: i32) -> Result<Arc<QueueSlot>, SendRefusal> {
+    pub(in crate::session) fn choose_queue(
+        &self,
+        view: &TopicView,
+        queue_id: i32,
+    ) -> Result<Arc<QueueSlot>, SendRefusal> {
         let id = match u32::try_from(queue_id) {
             Ok(id) => id,
             Err(_) => fastrand::u32(0..view.config.write_queue_nums.max(1) as u32),

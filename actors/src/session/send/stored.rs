@@ -14,7 +14,8 @@ pub(in crate::session) struct Stored {
     unique_key: Range<usize>,
 }
 
-/// `properties` with these pairs in place of whatever they had under the same names.
+/// `properties` with these pairs in place of whatever they had under the same names; one without a value
+/// takes its property out.
 pub(in crate::session) fn with_properties(properties: &str, pairs: &[(&str, &str)]) -> String {
     let mut text = String::with_capacity(properties.len() + 128);
     for (name, value) in names::iter(properties) {
@@ -22,7 +23,7 @@ pub(in crate::session) fn with_properties(properties: &str, pairs: &[(&str, &str
             names::append(&mut text, name, value);
         }
     }
-    for (name, value) in pairs {
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         names::append(&mut text, name, value);
     }
     text
@@ -38,8 +39,8 @@ pub(in crate::session) fn append_properties(
     fresh_key: impl FnOnce() -> IdText,
 ) -> Result<Stored, SendRefusal> {
     let start = text.len();
-    if scan.pop_ck {
-        for (name, value) in names::iter(properties).filter(|(name, _)| *name != names::POP_CK) {
+    if scan.drops_any() {
+        for (name, value) in names::iter(properties).filter(|(name, _)| !scan.drops(name)) {
             names::append(text, name, value);
         }
     } else {
@@ -49,7 +50,7 @@ pub(in crate::session) fn append_properties(
         text.push(names::PAIR_END);
     }
     let unique_key = match &scan.unique_key {
-        Some(range) if !scan.pop_ck => start + range.start..start + range.end,
+        Some(range) if !scan.drops_any() => start + range.start..start + range.end,
         _ => names::get(&text[start..], names::UNIQ_KEY)
             .map(|key| {
                 let from = key.as_ptr() as usize - text.as_ptr() as usize;

@@ -1,19 +1,9 @@
 //! Which dead letters are meant: by key, original topic, time, content.
 
-use std::{borrow::Cow, io::Read};
-
-use flate2::read::ZlibDecoder;
 use gantry_client::MessageExt;
 use gantry_codec::properties;
 
-use crate::{error::AdminError, time::parse_time};
-
-/// Bodies are not unpacked beyond this.
-const BODY_BYTES_MAX: u64 = 64 << 20;
-/// Bits of the system flag that say how a body is compressed.
-const COMPRESSION: i32 = 0x700;
-/// Their value for zlib; old clients leave them at 0 and mean zlib too.
-const ZLIB: i32 = 0x300;
+use crate::{error::AdminError, time::parse_time, unpack};
 
 /// The flags of a filter; a letter has to pass all that are given.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -96,7 +86,10 @@ impl Filter {
             && self.since_ms.is_none_or(|since| letter.store_timestamp >= since)
             && self.until_ms.is_none_or(|until| letter.store_timestamp < until)
             && self.key.as_deref().is_none_or(|key| has_key(letter, key))
-            && self.contains.as_deref().is_none_or(|text| holds(&body(letter), text.as_bytes()))
+            && self
+                .contains
+                .as_deref()
+                .is_none_or(|text| holds(&unpack::body(letter), text.as_bytes()))
     }
 }
 
@@ -110,19 +103,6 @@ pub fn origin(letter: &MessageExt) -> Option<&str> {
 fn has_key(letter: &MessageExt, key: &str) -> bool {
     letter.unique_key() == Some(key)
         || letter.keys().is_some_and(|keys| keys.split_whitespace().any(|one| one == key))
-}
-
-/// The body as it was before its producer compressed it. One that cannot be unpacked is taken as it is.
-fn body(letter: &MessageExt) -> Cow<'_, [u8]> {
-    if letter.is_compressed() && matches!(letter.sys_flag & COMPRESSION, 0 | ZLIB) {
-        let mut plain = Vec::new();
-        let unpacked =
-            ZlibDecoder::new(&letter.body[..]).take(BODY_BYTES_MAX).read_to_end(&mut plain);
-        if unpacked.is_ok() {
-            return plain.into();
-        }
-    }
-    Cow::Borrowed(&letter.body)
 }
 
 fn holds(body: &[u8], text: &[u8]) -> bool {

@@ -10,7 +10,7 @@
 //! | `purge` | `dlq purge`: none of them is delivered any more |
 //! | `filter`, `letters`, `rate` | which letters are meant; reading them; how fast they are sent |
 
-mod filter;
+pub mod filter;
 mod letters;
 mod list;
 mod purge;

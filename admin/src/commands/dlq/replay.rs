@@ -19,7 +19,7 @@ use super::{
 use crate::{cluster::Cluster, error::AdminError, report::Report};
 
 /// What the tries, the broker and the delivery have left in a message.
-const BOOKKEEPING: [&str; 19] = [
+const BOOKKEEPING: [&str; 21] = [
     properties::RETRY_TOPIC,
     properties::ORIGIN_MESSAGE_ID,
     properties::RECONSUME_TIME,
@@ -34,6 +34,8 @@ const BOOKKEEPING: [&str; 19] = [
     properties::MSG_REGION,
     properties::TRACE_ON,
     properties::POP_CK,
+    properties::GANTRY_EXPIRES_MS,
+    properties::GANTRY_EXPIRED_MS,
     properties::FIRST_POP_TIME,
     // A transaction is over once its message was delivered.
     properties::TRAN_MSG,
