@@ -10,9 +10,9 @@ use std::{
 };
 
 use super::{
-    named::Named,
+    named::{Named, Pair},
     page::{Labels, Page, Source},
-    traffic::{OTHERS, of_group},
+    traffic::{GroupTopic, OTHERS, of_group},
 };
 use crate::{group::GroupDirectory, topic::TopicTable};
 
@@ -21,7 +21,7 @@ pub struct KeptOut {
     topics: Arc<TopicTable>,
     groups: GroupDirectory,
     duplicates: Mutex<Named<Arc<str>>>,
-    expired: Mutex<Named<(Arc<str>, Arc<str>)>>,
+    expired: Mutex<Named<GroupTopic>>,
 }
 
 impl KeptOut {
@@ -42,9 +42,9 @@ impl KeptOut {
         rows.into_iter().map(|(topic, [count, _])| (topic, count)).collect()
     }
 
-    fn expired(&self) -> Vec<((Arc<str>, Arc<str>), u64)> {
+    fn expired(&self) -> Vec<(GroupTopic, u64)> {
         let mut named = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut counts: BTreeMap<(Arc<str>, Arc<str>), [u64; 2]> = BTreeMap::new();
+        let mut counts: BTreeMap<GroupTopic, Pair> = BTreeMap::new();
         for (group, view) in self.groups.all().iter() {
             view.slot().activities.each(|topic, activity| {
                 let of = counts.entry((group.clone(), topic.clone())).or_default();

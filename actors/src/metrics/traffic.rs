@@ -25,6 +25,8 @@ use crate::{
 
 /// In place of a name for all that have none.
 pub const OTHERS: &str = "_other";
+/// A group and a topic, by name.
+pub type GroupTopic = (Arc<str>, Arc<str>);
 /// What the names of the system's own groups begin with.
 const SYSTEM_GROUP_PREFIX: &str = "cid_rmq_sys_";
 
@@ -37,7 +39,7 @@ pub struct Incoming {
 /// What is delivered, by group and topic.
 pub struct Outgoing {
     groups: GroupDirectory,
-    named: Mutex<Named<(Arc<str>, Arc<str>)>>,
+    named: Mutex<Named<GroupTopic>>,
 }
 
 impl Incoming {
@@ -108,7 +110,7 @@ impl Outgoing {
         Self { groups, named: Mutex::new(Named::new(names_max)) }
     }
 
-    fn rows(&self) -> Vec<((Arc<str>, Arc<str>), Pair)> {
+    fn rows(&self) -> Vec<(GroupTopic, Pair)> {
         let mut named = lock(&self.named);
         let all = self.groups.all();
         let mut counts = Vec::new();
