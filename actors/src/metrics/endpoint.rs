@@ -1,8 +1,8 @@
 //! The port of figures and health: one actor that answers HTTP on a thread of its own.
 //!
-//! Owns the listening socket. Talks to whoever makes the answers ([`Answers`]). Bounded: [`OPEN_MAX`]
-//! connections at a time, more are closed at once; a request has [`REQUEST_LIMIT`] to come, an answer
-//! [`ANSWER_LIMIT`] to be taken; a connection answers [`REQUESTS_MAX`] requests. Making a page may read
+//! Owns the listening socket. Talks to whoever makes the answers ([`Answers`]). Bounded: `OPEN_MAX`
+//! connections at a time, more are closed at once; a request has `REQUEST_LIMIT` to come, an answer
+//! `ANSWER_LIMIT` to be taken; a connection answers `REQUESTS_MAX` requests. Making a page may read
 //! from the disk and take some milliseconds, which is why it has its own thread.
 //!
 //! Nothing but operators needs this port, so a port that is taken stops nothing: it is warned of once and

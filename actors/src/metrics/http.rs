@@ -1,6 +1,6 @@
 //! As much of HTTP/1.1 as a scraper, a probe and a browser need: a request's head in, one answer out.
 //!
-//! Plain functions on text. Bounded: a head is at most [`HEAD_BYTES_MAX`] long and has [`HEADERS_MAX`]
+//! Plain functions on text. Bounded: a head is at most [`HEAD_BYTES_MAX`] long and has `HEADERS_MAX`
 //! headers; bodies of requests are not read, so who sends one is answered and disconnected. What is not
 //! understood is answered with a status and a line that says why.
 

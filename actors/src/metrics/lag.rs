@@ -8,7 +8,7 @@
 //!
 //! Bounded: the pairs of group and topic that are furthest behind have rows of their own, all others are
 //! summed. Ages are looked up in the log, which may have to come from the disk, so that is given up for the
-//! rest of a page after [`LOOKS_LIMIT`]; queues have at most [`QUEUES_MAX`] rows.
+//! rest of a page after `LOOKS_LIMIT`; queues have at most `QUEUES_MAX` rows.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
