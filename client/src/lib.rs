@@ -63,7 +63,7 @@ pub use gantry_codec::body::MessageQueue;
 pub use group_admin::ClientOffsets;
 pub use message::{Message, MessageExt};
 pub use producer::{Producer, SendError, SendInFlight, SendReceipt, SendStatus, TransactionEnd};
-pub use push::{Handler, Handling, PushConfig, PushConsumer, Verdict};
+pub use push::{Handler, Handling, PushConfig, PushConsumer, PushStartError, Verdict};
 pub use remoting::Remoting;
 pub use route::{RouteCache, RouteError, TEMPLATE_TOPIC, TopicRoute};
 pub use transport::{BoxedStream, Connecting, Connector, Stream, TcpConnector};

@@ -199,6 +199,9 @@ pub struct TopicConfig {
     pub default_topic_queue_nums: u32,
     /// The topic of traces.
     pub trace_topic_enable: bool,
+    /// Its name.
+    #[serde(deserialize_with = "name")]
+    pub msg_trace_topic_name: String,
     /// Replies of request-reply are stored.
     pub store_reply_message_enable: bool,
     /// Delays of the levels 1, 2, … .

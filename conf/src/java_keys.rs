@@ -54,7 +54,7 @@ const TIMER: KeyList = "
 
 const BROKER: KeyList = "
     fetchNamesrvAddrByAddressServer fetchNameSrvAddrByDnsLookup rmqAddressServerDomain
-    rmqAddressServerSubGroup clusterTopicEnable brokerTopicEnable msgTraceTopicName
+    rmqAddressServerSubGroup clusterTopicEnable brokerTopicEnable
     brokerFastFailureEnable flushConsumerOffsetHistoryInterval transferMsgByHeap
     startAcceptSendRequestTimeStamp rejectTransactionMessage transactionOpMsgMaxSize
     transactionOpBatchInterval disableConsumeIfConsumerReadSlowly consumerFallbehindThreshold

@@ -180,6 +180,7 @@ fn defaults_are_those_of_the_java_broker() {
         ("autoCreateSubscriptionGroup", "true"),
         ("defaultTopicQueueNums", "8"),
         ("traceTopicEnable", "false"),
+        ("msgTraceTopicName", "\"RMQ_SYS_TRACE_TOPIC\""),
         ("storeReplyMessageEnable", "true"),
         ("enableLmq", "false"),
         ("enableMultiDispatch", "false"),

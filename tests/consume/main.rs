@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "a part of what is there")]
 mod harness;
 
+mod broadcast;
 mod ordered;
 mod shared;
 mod tools;

@@ -1,6 +1,8 @@
 //! A message's priority is its queue, and pops take the most urgent first.
 
-use gantry_client::{Client, Message, MessageExt};
+use std::fs;
+
+use gantry_client::{Client, Message, MessageExt, MessageQueue, PullRequest};
 use gantry_codec::{
     Command, properties as names, request_code as rq,
     requests::{admin::CreateTopicHeader, pull::PopMessageHeader},
@@ -75,6 +77,28 @@ async fn the_most_urgent_is_popped_first() {
     assert_eq!(texts(&popped), ["9", "3", "3", "2", "3", "1", "3", "0", "3"]);
     let kept = popped.iter().filter(|m| names::get(&m.properties, names::PRIORITY).is_some());
     assert_eq!(kept.count(), 5);
+}
+
+/// As a Java broker leaves it. Nothing is made that such a broker would not start with.
+#[tokio::test]
+async fn a_topic_that_keeps_batches_as_one_record_is_refused_and_left_as_it_is() {
+    let home = Home::new();
+    let topic = r#"{"attributes":{"queue.type":"BatchCQ"},"perm":6,"readQueueNums":1,"topicName":"old","writeQueueNums":1}"#;
+    let table = format!(r#"{{"dataVersion":{{}},"topicConfigTable":{{"old":{topic}}}}}"#);
+    fs::create_dir_all(home.store("config")).unwrap();
+    fs::write(home.store("config/topics.json"), table).unwrap();
+    let daemon = Daemon::start(&home, &[]);
+    let client = daemon.client();
+    eventually("the route", async || client.routes().refresh("old").await.is_ok()).await;
+    let why = "queue.type=BatchCQ, which this broker does not serve";
+    let refused = client.producer("senders").send(&Message::new("old", "x")).await.unwrap_err();
+    assert!(refused.to_string().contains(why), "{refused}");
+    let queue = MessageQueue { topic: "old".into(), broker_name: "broker-a".into(), queue_id: 0 };
+    let pull = PullRequest::new(queue, 0);
+    let refused = client.pull_consumer("readers").pull(&pull).await.unwrap_err();
+    assert!(refused.to_string().contains(why), "{refused}");
+    assert!(daemon.terminate().success());
+    assert!(!home.store("consumequeue/old").exists());
 }
 
 #[tokio::test]

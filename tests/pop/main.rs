@@ -6,3 +6,4 @@ mod refusals;
 mod restarts;
 mod rig;
 mod settings;
+mod told;

@@ -39,6 +39,7 @@ impl Start<'_> {
                 broker_addr: advertised.to_string().into(),
                 server_side_reset: true,
                 sql92: self.config.pull.enable_property_filter,
+                serves_light_queues: self.light_queues_on(),
             },
             groups: GroupsConfig {
                 auto_create: groups.auto_create_subscription_group,

@@ -129,7 +129,7 @@ impl Start<'_> {
             auto_create: topics.auto_create_topic_enable,
             default_queues: topics.default_topic_queue_nums as i32,
             delay_levels: topics.message_delays.len() as i32,
-            trace_topic: topics.trace_topic_enable,
+            trace_topic: topics.trace_topic_enable.then(|| topics.msg_trace_topic_name.clone()),
         }
     }
 

@@ -22,8 +22,12 @@ impl Start<'_> {
     pub(super) fn light_topics(&self, table: &Arc<TopicTable>) -> Option<Arc<LightTopics>> {
         let light = &self.config.light;
         let quota = light.enable_lmq_quota.then_some(light.max_lmq_consume_queue_num);
-        let is_on = light.enable_lmq && light.enable_multi_dispatch;
-        is_on.then(|| LightTopics::new(table.clone(), quota))
+        self.light_queues_on().then(|| LightTopics::new(table.clone(), quota))
+    }
+
+    pub(super) fn light_queues_on(&self) -> bool {
+        let light = &self.config.light;
+        light.enable_lmq && light.enable_multi_dispatch
     }
 
     pub(super) fn queues(&self, tree: Tree, store: &Arc<Store>, actors: &LogActors) -> Arc<Queues> {

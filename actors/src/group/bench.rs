@@ -141,6 +141,7 @@ pub fn settings() -> GroupSettings {
             broker_addr: "10.0.0.2:10911".into(),
             server_side_reset: true,
             sql92: false,
+            serves_light_queues: false,
         },
         groups: GroupsConfig {
             auto_create: true,

@@ -19,6 +19,7 @@
 //! | [`offsets`], [`offset_table`], [`offset_file`], [`offsets_port`] | committed offsets: actor, table, file, a connection's way there |
 //! | [`view`] | what is published about groups |
 //! | [`diagnosis`] | what is wrong with the consumption, and exact lag |
+//! | [`popped`] | what pops have asked for |
 //! | [`filters`], [`filter_table`] | SQL92 filters, and their file |
 //! | [`facts`] | what this side has to know of topics and queues |
 //!
@@ -42,6 +43,7 @@ pub mod offset_file;
 pub mod offset_table;
 pub mod offsets;
 pub mod offsets_port;
+pub mod popped;
 pub mod producer_table;
 pub mod producers;
 pub mod rebalancer;

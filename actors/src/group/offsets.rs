@@ -21,9 +21,8 @@ use gantry_supervisor::{ContextExt, Ctx, Health, Logic, Receive, Reply};
 use slog::{Logger, error, info};
 
 use super::{
-    config_file::ConfigFile,
     configs::advance,
-    offset_file::{put_offsets, take_offsets},
+    offset_file::{OffsetFiles, put_offsets, take_offsets},
     offset_table::{Commit, OffsetTable, OffsetView},
     offsets_port::Ticket,
 };
@@ -105,7 +104,7 @@ pub struct Offsets {
     commits_since_version: u32,
     unsaved: bool,
     failing: Option<String>,
-    file: ConfigFile,
+    file: OffsetFiles,
     flush_interval: Duration,
     clock: Arc<dyn Clock>,
     log: Logger,
@@ -114,13 +113,13 @@ pub struct Offsets {
 impl Offsets {
     /// Goes on from `view`, after the first incarnation has filled it from `file`.
     pub fn open(
-        file: ConfigFile,
+        file: OffsetFiles,
         view: OffsetView,
         flush_interval: Duration,
         clock: Arc<dyn Clock>,
         log: Logger,
     ) -> Result<Self, String> {
-        let mut rest: ConsumerOffsetTable = file.load()?.unwrap_or_default();
+        let mut rest = file.load()?.unwrap_or_default();
         let stored = take_offsets(&mut rest);
         let mut table = OffsetTable::new(view);
         table.fill(&stored);

@@ -14,6 +14,7 @@ use super::{
     filter_table::FilterDirectory,
     filters::Filters,
     groups::{Groups, GroupsConfig},
+    offset_file::OffsetFiles,
     offset_table::OffsetView,
     offsets::Offsets,
     producer_table::ProducerDirectory,
@@ -113,7 +114,9 @@ async fn start_offsets(
     tree: &Tree,
 ) -> Result<(OffsetView, Ref<Offsets>), (&'static str, Exit)> {
     let view = OffsetView::default();
-    let file = ConfigFile::new(around.config_dir.join("consumerOffset.json"), around.disk.clone());
+    let file = |name: &str| ConfigFile::new(around.config_dir.join(name), around.disk.clone());
+    let light = settings.control.serves_light_queues.then(|| file("lmqConsumerOffset.json"));
+    let file = OffsetFiles { plain: file("consumerOffset.json"), light };
     let (clock, log) = (around.clock.clone(), around.log.new(o!("actor" => "offsets")));
     let (interval, published) = (settings.offsets_interval, view.clone());
     let spec = ChildSpec::new("offsets", Policy::RestartFromDisk, move |_| {

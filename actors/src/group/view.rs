@@ -18,6 +18,7 @@ use super::{
     handover::Handovers,
     locks::QueueLocks,
     membership::Membership,
+    popped::PoppedTopics,
 };
 
 /// A group as readers see it.
@@ -102,6 +103,8 @@ pub struct GroupSlot {
     pub(super) conflicts: ArcSwap<Vec<Conflict>>,
     /// What pulls leave behind; written by sessions.
     pub activities: Activities,
+    /// What pops have asked for; written by sessions.
+    pub popped: PoppedTopics,
     /// Questions that wait for the member that had a queue; written by sessions.
     pub(super) handovers: Handovers,
     pub(super) acting: OnceLock<Acting>,

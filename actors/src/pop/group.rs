@@ -134,7 +134,8 @@ impl PopGroup {
         if !is_known {
             let offset = self.first_offset(key, &slot, begins_at_end);
             let saved = self.saved.remove(key);
-            let queue = PopQueue::new(slot, offset, saved.as_ref());
+            let activity = self.activity(key);
+            let queue = PopQueue { activity, ..PopQueue::new(slot, offset, saved.as_ref()) };
             self.queues.insert(key.clone(), queue);
             self.commit(key);
         }

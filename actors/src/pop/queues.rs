@@ -10,7 +10,7 @@ use super::{
     order::OrderBatch,
     states::SavedQueue,
 };
-use crate::topic::QueueSlot;
+use crate::{group::Activity, net::ConnectionId, topic::QueueSlot};
 
 /// A queue by topic and number.
 pub type QueueKey = (Arc<str>, u32);
@@ -33,6 +33,8 @@ pub struct PopQueue {
     pub committed: Option<u64>,
     /// The offset that others see until they learn that it has been lowered.
     pub lowered_from: Option<u64>,
+    /// Where pops are noted for the diagnosis.
+    pub activity: Option<Arc<Activity>>,
 }
 
 impl PopQueue {
@@ -50,6 +52,7 @@ impl PopQueue {
             seen_end: 0,
             committed: None,
             lowered_from: None,
+            activity: None,
         }
     }
 
@@ -57,6 +60,14 @@ impl PopQueue {
     pub fn offset(&self) -> u64 {
         let ordered = self.order.as_ref().map(|order| order.next_offset() as u64);
         ordered.unwrap_or_else(|| self.ledger.committed())
+    }
+
+    /// Notes that a pop from there has looked at `now`.
+    pub fn note_look(&self, now: i64, connection: ConnectionId) {
+        if let Some(activity) = &self.activity {
+            let given = self.order.as_ref().map_or(self.ledger.span().from, |_| self.offset());
+            activity.popped(now, given as i64, connection);
+        }
     }
 
     /// Where the next pop reads; None: it gets nothing of this queue now.

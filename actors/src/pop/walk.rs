@@ -13,7 +13,7 @@ use bytes::Bytes;
 use gantry_codec::pop::{OffsetInfo, TopicMark};
 
 use super::{back::Back, queues::QueueKey, waiters::Waiting};
-use crate::session::MessageFilter;
+use crate::{net::ConnectionId, session::MessageFilter};
 
 /// What a pop asks for.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub struct PopRequest {
     pub deadline: i64,
     /// Look only, take nothing.
     pub is_peek: bool,
+    /// Where it came from.
+    pub connection: ConnectionId,
 }
 
 /// What a pop gets.

@@ -104,7 +104,14 @@ async fn delete_one(
     shared: &Shared,
     topic: String,
 ) -> Result<Result<bool, TopicError>, MailboxError> {
-    let deleted = shared.topics_root.send(RemoveTopic(topic.clone())).await?;
+    let removed = shared.light.as_ref().and_then(|light| light.remove(&topic));
+    let deleted = match removed {
+        Some(removed) => {
+            removed.await;
+            Ok(true)
+        }
+        None => shared.topics_root.send(RemoveTopic(topic.clone())).await?,
+    };
     if deleted.is_ok() {
         shared.control.topic_deleted(&topic);
         shared.pops.forget_topic(&topic);

@@ -35,8 +35,8 @@ pub struct CatalogConfig {
     pub default_queues: i32,
     /// Levels of delay, queues of the schedule topic.
     pub delay_levels: i32,
-    /// Whether the trace topic is made at start.
-    pub trace_topic: bool,
+    /// The topic of traces, if it is made at start.
+    pub trace_topic: Option<String>,
 }
 
 /// Why a topic could not be made or changed.
@@ -139,8 +139,8 @@ impl Catalog {
         add(names::HALF_TOPIC, 1, work);
         add(names::OP_HALF_TOPIC, 1, work);
         add(&format!("{}_REPLY_TOPIC", config.cluster), 1, work);
-        if config.trace_topic {
-            add(names::TRACE_TOPIC, 1, work);
+        if let Some(topic) = &config.trace_topic {
+            add(topic, 1, work);
         }
     }
 
@@ -266,7 +266,7 @@ mod tests {
             auto_create: true,
             default_queues: 8,
             delay_levels: 18,
-            trace_topic: false,
+            trace_topic: None,
         };
         let (disk, clock) = (Arc::new(MemDisk::new()), Arc::new(ManualClock::new(1)));
         Catalog::open(config, "/config/topics.json".into(), disk, clock).unwrap()

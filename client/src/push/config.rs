@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ pub struct PushConfig {
     /// Messages of a queue are worked on one after the other, by the one member that has the queue's
     /// lock. Default: no.
     pub orderly: bool,
+    /// Every member gets every message, and keeps how far it is in this file, which no other may use;
+    /// what a handler wants again is dropped, as brokers have no way to bring it to one member. Default: no,
+    /// the members share the messages.
+    pub broadcast: Option<PathBuf>,
     /// Where a queue begins that the group has no offset of. Default: at its end.
     pub start: ConsumeFromWhere,
     /// Messages handed to the handler at once. Default: 1.
@@ -60,6 +65,7 @@ impl PushConfig {
             group: group.to_owned(),
             subscriptions: vec![(topic.to_owned(), filter)],
             orderly: false,
+            broadcast: None,
             start: ConsumeFromWhere::LastOffset,
             batch_max: 1,
             handlers_max: 20,
@@ -74,6 +80,11 @@ impl PushConfig {
             hand_over: Duration::from_millis(100),
             stop_timeout: Duration::from_secs(30),
         }
+    }
+
+    /// Whether a queue is worked on by whoever has its lock.
+    pub(super) fn needs_lock(&self) -> bool {
+        self.orderly && self.broadcast.is_none()
     }
 
     /// The topic of the group's messages that are to be tried again.

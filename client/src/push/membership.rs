@@ -5,6 +5,8 @@
 //! something stood in the way. Each round begins with a heartbeat, so that the broker counts this
 //! member when it tells who the members are.
 //!
+//! In a broadcasting group every member has all queues, and asks nobody.
+//!
 //! A queue that goes to another member is given up by its worker first; in order its lock is given
 //! up after that. A queue that comes is begun at once, in order once its lock was granted.
 
@@ -63,7 +65,9 @@ impl Membership {
         owned: Arc<Mutex<Vec<MessageQueue>>>,
     ) -> Membership {
         let mut topics: BTreeMap<_, _> = common.config.subscriptions.iter().cloned().collect();
-        topics.insert(common.config.retry_topic(), Filter::all());
+        if common.local.is_none() {
+            topics.insert(common.config.retry_topic(), Filter::all());
+        }
         let next_renewal = Instant::now() + common.config.lock_interval;
         Membership { common, notices, owned, topics, running: BTreeMap::new(), next_renewal }
     }
@@ -82,7 +86,7 @@ impl Membership {
                 () = sleep_until(next_round.min(self.next_renewal)) => {}
             }
             self.take_resets().await;
-            if self.common.config.orderly && Instant::now() >= self.next_renewal {
+            if Instant::now() >= self.next_renewal {
                 self.renew().await;
             }
             if Instant::now() >= next_round {
@@ -104,7 +108,10 @@ impl Membership {
         ConsumerData {
             group_name: self.common.config.group.clone(),
             consume_type: ConsumeType::Passively,
-            message_model: MessageModel::Clustering,
+            message_model: match self.common.local {
+                None => MessageModel::Clustering,
+                Some(_) => MessageModel::Broadcasting,
+            },
             consume_from_where: self.common.config.start,
             subscription_data_set: subscriptions.collect(),
             ..ConsumerData::default()
@@ -133,6 +140,10 @@ impl Membership {
     async fn our_share(&self, topic: &str) -> Option<Share> {
         let client = &self.common.client;
         let route = client.routes().get(topic).await.ok()?;
+        if self.common.local.is_some() {
+            let queues = route.subscribe.iter().cloned().collect();
+            return Some(Share { queues, is_member: true, alone: true });
+        }
         let broker = any_broker(&route)?;
         let group = &self.common.config.group;
         let members = client.admin().consumers(&broker, group).await.ok()?;
@@ -161,7 +172,7 @@ impl Membership {
             return true;
         }
         let asked = Instant::now();
-        let granted = match self.common.config.orderly {
+        let granted = match self.common.config.needs_lock() {
             true => self.lock(new.clone()).await,
             false => new.clone(),
         };
@@ -194,7 +205,7 @@ impl Membership {
         for running in ending {
             let _ = running.task.await;
         }
-        if self.common.config.orderly {
+        if self.common.config.needs_lock() {
             self.unlock(queues).await;
         }
     }
@@ -207,11 +218,10 @@ impl Membership {
         let ours = resets.keys().filter(|queue| self.running.contains_key(queue));
         let ours: Vec<_> = ours.cloned().collect();
         self.end(ours.clone(), End::Moved).await;
-        let client = self.common.client.clone();
         for queue in ours {
             let Some(offset) = resets.get(&queue) else { continue };
             // Should this fail, the offset is still the one that the broker has set.
-            let _ = client.commit_offset(&self.common.config.group, &queue, *offset).await;
+            let _ = self.common.commit(&queue, *offset).await;
         }
         self.common.troubled.notify_one();
     }
@@ -235,6 +245,9 @@ impl Membership {
 
     async fn renew(&mut self) {
         self.next_renewal = Instant::now() + self.common.config.lock_interval;
+        if !self.common.config.needs_lock() {
+            return;
+        }
         let asked = Instant::now();
         let queues: Vec<_> = self.running.keys().cloned().collect();
         for (broker, request) in self.by_broker(queues).await {

@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::buffer::Buffer;
 use super::config::{Handler, PushConfig, Verdict};
 use super::lease::Lease;
+use super::local_offsets::LocalOffsets;
 use crate::client::{Client, QueueError};
 use crate::consumer::{Filter, PullConsumer, PullRequest, PullResult, PullStatus};
 use crate::message::MessageExt;
@@ -61,6 +62,22 @@ pub(super) struct Common {
     pub(super) permits: Arc<Semaphore>,
     /// A pull has failed: the consumer should see whether it is still a member.
     pub(super) troubled: Arc<tokio::sync::Notify>,
+    /// Progress, if brokers do not keep it.
+    pub(super) local: Option<Arc<LocalOffsets>>,
+}
+
+impl Common {
+    /// Says how far the group, or this member of it, is in a queue; whether that is kept now.
+    pub(super) async fn commit(&self, queue: &MessageQueue, offset: i64) -> bool {
+        let Some(local) = &self.local else {
+            let group = &self.config.group;
+            return self.client.commit_offset(group, queue, offset).await.is_ok();
+        };
+        local.set(queue, offset);
+        let local = Arc::clone(local);
+        // The disk is waited for elsewhere; what failed is tried again when it is due.
+        tokio::task::spawn_blocking(move || local.save()).await.is_ok_and(|saved| saved.is_ok())
+    }
 }
 
 /// What others may see of a worker.
@@ -215,14 +232,15 @@ impl Worker {
 
     fn may_pull(&self) -> bool {
         let now = Instant::now();
-        let locked = !self.common.config.orderly || self.held.lease.holds(now);
+        let locked = !self.common.config.needs_lock() || self.held.lease.holds(now);
         locked && now >= self.next_pull && self.held.with(|b| b.has_room()).unwrap_or(false)
     }
 
     fn pull(&mut self) -> Pull {
         let offset = self.held.with(|buffer| buffer.next()).unwrap_or(0);
         // Progress of nothing would be taken for the wish to begin at 0.
-        let commit = self.held.progress().filter(|progress| *progress > 0);
+        let told = self.held.progress().filter(|progress| *progress > 0);
+        let commit = told.filter(|_| self.common.local.is_none());
         self.committed = commit.or(self.committed);
         let request = PullRequest {
             filter: self.filter.clone(),
@@ -251,7 +269,7 @@ impl Worker {
         loop {
             if self.common.config.orderly {
                 let busy = !self.running.is_empty() || now < self.rests_until;
-                if busy || !self.held.lease.holds(now) {
+                if busy || self.common.config.needs_lock() && !self.held.lease.holds(now) {
                     return;
                 }
             }
@@ -292,15 +310,17 @@ impl Worker {
     async fn commit(&mut self) {
         let Some(progress) = self.held.progress() else { return };
         if progress > 0 && self.committed != Some(progress) {
-            let (group, queue) = (&self.common.config.group, &self.held.queue);
-            let told = self.common.client.commit_offset(group, queue, progress).await;
             // What failed is tried again when it is due.
-            self.committed = told.ok().map(|()| progress);
+            let told = self.common.commit(&self.held.queue, progress).await;
+            self.committed = told.then_some(progress);
         }
     }
 
     /// Whether the group is further in this queue than we are.
     async fn is_behind(&self) -> bool {
+        if self.common.local.is_some() {
+            return false;
+        }
         let (group, queue) = (&self.common.config.group, &self.held.queue);
         let known = self.common.client.consumer_offset(group, queue).await;
         known.ok().flatten() > self.held.progress()
@@ -354,6 +374,8 @@ impl Work {
         let handled = AssertUnwindSafe(async { self.common.handler.handle(copies).await });
         match handled.catch_unwind().await.unwrap_or(Verdict::Again) {
             Verdict::Done => (offsets, Vec::new()),
+            // Brokers would bring it to any member.
+            Verdict::Again if self.common.local.is_some() => (offsets, Vec::new()),
             Verdict::Again if self.common.config.orderly => {
                 batch.iter_mut().for_each(|message| message.reconsume_times += 1);
                 (Vec::new(), batch)
@@ -394,7 +416,11 @@ fn as_first_sent(message: &MessageExt, retry_topic: &str) -> MessageExt {
 /// Where the group goes on, or begins.
 async fn first_offset(common: &Common, queue: &MessageQueue) -> Result<i64, QueueError> {
     let (client, config) = (&common.client, &common.config);
-    if let Some(offset) = client.consumer_offset(&config.group, queue).await? {
+    if let Some(local) = &common.local {
+        if let Some(offset) = local.get(queue) {
+            return Ok(offset);
+        }
+    } else if let Some(offset) = client.consumer_offset(&config.group, queue).await? {
         return Ok(offset);
     }
     match config.start {

@@ -231,6 +231,21 @@ pub struct ConsumerOffsetTable {
     pub offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
+/// Groups' offsets in the file of a broker that serves light queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LightOffsetTable {
+    /// The table's version; 5.x.
+    #[serde(deserialize_with = "null_as_default")]
+    pub data_version: DataVersion,
+    /// By `topic@group`, the next offset in queue 0, of groups that are named as light queues are.
+    #[serde(deserialize_with = "null_as_default")]
+    pub lmq_offset_table: BTreeMap<String, i64>,
+    /// By `topic@group`, the next offset of each queue, of all other groups.
+    #[serde(deserialize_with = "null_as_default")]
+    pub offset_table: BTreeMap<String, BTreeMap<i32, i64>>,
+}
+
 /// Progress of the delay levels: its file, and GET_ALL_DELAY_OFFSET.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -187,6 +187,8 @@ impl Config {
     fn has_group(&self, group: &str) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.contains(group))
             || SYSTEM_GROUPS.iter().any(|name| group.starts_with(name))
+            // Groups that are named as light queues need not be made.
+            || group.starts_with(LIGHT_QUEUE_PREFIX)
     }
 
     /// Offsets and names against the queues, of which `ends` has the ends.

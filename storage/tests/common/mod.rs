@@ -173,6 +173,8 @@ impl Broker {
             let index =
                 IndexEntry { offset: entry.offset, size: entry.size, tags_code: entry.tags_code };
             entries.push((entry.topic.to_owned(), entry.queue_id, entry.queue_offset, index));
+            let light = entry.light_queues();
+            entries.extend(light.map(|(topic, place)| (topic.to_owned(), 0, place, index)));
         });
         assert!(read.is_ok(), "{read:?}");
         entries.retain(|(topic, ..)| !self.deleted.contains(topic));

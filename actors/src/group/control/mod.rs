@@ -37,6 +37,7 @@ use std::{cell::Cell, collections::HashSet, rc::Rc, sync::Arc};
 
 use actix::MailboxError;
 use gantry_codec::{Command, body, fastjson, request_code as rq, response_code as rs};
+use gantry_storage::LIGHT_QUEUE_PREFIX;
 use gantry_supervisor::Ref;
 use serde::{Serialize, de::DeserializeOwned};
 use slog::Logger;
@@ -76,6 +77,9 @@ pub struct ControlConfig {
     pub server_side_reset: bool,
     /// Whether consumers may filter by SQL92 (`enablePropertyFilter`).
     pub sql92: bool,
+    /// Whether groups may be named as light queues are: these need not be made, and have offsets in a file
+    /// of their own.
+    pub serves_light_queues: bool,
 }
 
 /// What all sessions share; see the module's text. Clones are the same.
@@ -141,6 +145,12 @@ impl Control {
     /// All groups, as they are published.
     pub fn directory(&self) -> &GroupDirectory {
         &self.0.directory
+    }
+
+    /// Whether a group may commit: it is configured, or named as a light queue.
+    fn may_commit(&self, group: &str) -> bool {
+        let is_light = self.0.config.serves_light_queues && group.starts_with(LIGHT_QUEUE_PREFIX);
+        is_light || self.group(group).is_some()
     }
 
     /// A group that is configured or may configure itself. For requests whose group is not published

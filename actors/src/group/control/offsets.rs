@@ -100,7 +100,7 @@ impl ControlSession {
 
     fn checked_update(&self, cmd: &Command) -> Result<UpdateConsumerOffsetHeader, ControlRefusal> {
         let header = UpdateConsumerOffsetHeader::decode(&cmd.ext)?;
-        if self.control.group(&header.consumer_group).is_none() {
+        if !self.control.may_commit(&header.consumer_group) {
             return Err(ControlRefusal::NoGroup(header.consumer_group));
         }
         if self.control.0.facts.topic(&header.topic).is_none() {

@@ -29,6 +29,8 @@ pub struct Activity {
     pulled_at_ms: AtomicI64,
     offset: AtomicI64,
     connection: AtomicU64,
+    /// Whether that was a pop.
+    is_pop: AtomicBool,
     delivered: AtomicU64,
     delivered_bytes: AtomicU64,
     /// Whether the client on that connection has committed since it pulled or asked for the offset.
@@ -47,6 +49,8 @@ pub struct LastPull {
     pub offset: i64,
     /// Where it came from; or who has asked for the queue's offset since.
     pub connection: ConnectionId,
+    /// Whether it was a pop: then messages before the offset may be given out again.
+    pub is_pop: bool,
 }
 
 impl Activity {
@@ -55,6 +59,17 @@ impl Activity {
         self.offset.store(offset, Relaxed);
         self.connection.store(connection.0, Relaxed);
         self.committed.store(false, Relaxed);
+        self.is_pop.store(false, Relaxed);
+        self.pulled_at_ms.store(now_ms, Relaxed);
+    }
+
+    /// A pop has looked, and everything before `offset` has been given out. Nobody has to wait for its client
+    /// to commit: the broker does that.
+    pub fn popped(&self, now_ms: i64, offset: i64, connection: ConnectionId) {
+        self.offset.store(offset, Relaxed);
+        self.connection.store(connection.0, Relaxed);
+        self.committed.store(true, Relaxed);
+        self.is_pop.store(true, Relaxed);
         self.pulled_at_ms.store(now_ms, Relaxed);
     }
 
@@ -87,7 +102,8 @@ impl Activity {
     pub fn last(&self) -> Option<LastPull> {
         let at_ms = Some(self.pulled_at_ms.load(Relaxed)).filter(|at_ms| *at_ms > 0)?;
         let connection = ConnectionId(self.connection.load(Relaxed));
-        Some(LastPull { at_ms, offset: self.offset.load(Relaxed), connection })
+        let (offset, is_pop) = (self.offset.load(Relaxed), self.is_pop.load(Relaxed));
+        Some(LastPull { at_ms, offset, connection, is_pop })
     }
 
     /// Messages delivered so far.
@@ -207,7 +223,7 @@ mod tests {
         // Another session may hold the name of the topic's next life.
         two.of(&slot, &"t".into(), 0).delivered(3);
         let found = slot.activities.get("t", 0).unwrap();
-        let last = LastPull { at_ms: 5, offset: 7, connection: ConnectionId(1) };
+        let last = LastPull { at_ms: 5, offset: 7, connection: ConnectionId(1), is_pop: false };
         assert_eq!((found.last(), found.total()), (Some(last), 3));
         assert_eq!(one.of(&slot, &topic, 1).last(), None);
         assert_eq!(one.of(&other, &topic, 0).last(), None);

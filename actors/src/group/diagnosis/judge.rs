@@ -7,8 +7,11 @@
 //! |---|---|
 //! | `unownedQueue` | there are messages, nobody pulls them, and no member has the queue |
 //! | `stuckQueue` | there are messages and somebody has the queue (pulled it last, or holds its lock), and does not pull |
-//! | `missingCommits` | messages are delivered, and the committed offset stays behind them as it is |
+//! | `missingCommits` | messages are delivered to who pulls, and the committed offset stays behind them as it is |
 //! | `conflictingSubscriptions` | (at once) two clients do not subscribe the same |
+//!
+//! Of who pops, pops count as pulls, those that wait and find nothing too. What they do not acknowledge comes
+//! again by itself, so nobody has to be told.
 //!
 //! Memory: one entry per queue that was seen in the last scan, [`FINDINGS_MAX`] findings.
 
@@ -70,6 +73,8 @@ pub struct Seen {
     pub owner: Option<Arc<str>>,
     /// Whether the group commits at all: broadcasting ones keep their offsets themselves.
     pub commits: bool,
+    /// Whether it pops.
+    pub pops: bool,
 }
 
 /// Findings that begin and end.
@@ -229,6 +234,9 @@ fn judge(
     if let Some(since) = quiet_since.filter(|since| now_ms - since > limits.stuck_ms) {
         return Some(not_pulled(seen, since, now_ms));
     }
+    if seen.pops {
+        return None;
+    }
     let since = memory.uncommitted_since.filter(|since| now_ms - since > limits.commit_ms)?;
     let is_pulled = pulled_at.is_some_and(|at_ms| now_ms - at_ms <= limits.stuck_ms);
     is_pulled.then(|| (NO_COMMITS, not_committed(seen, since)))
@@ -236,11 +244,14 @@ fn judge(
 
 fn not_pulled(seen: &Seen, since: i64, now_ms: i64) -> (&'static str, Finding) {
     let behind = seen.end - seen.position;
+    let verb = if seen.pops { "popped" } else { "pulled" };
     let last = match seen.pulled {
-        Some((at_ms, _)) => format!("last pulled {} s ago", (now_ms - at_ms) / 1000),
-        None => "never pulled since the broker started".to_owned(),
+        Some((at_ms, _)) => format!("last {verb} {} s ago", (now_ms - at_ms) / 1000),
+        None => format!("never {verb} since the broker started"),
     };
     let (kind, text) = match &seen.owner {
+        Some(owner) if seen.pops => (STUCK, format!("{behind} messages wait, {last} by {owner}")),
+        None if seen.pops => (UNOWNED, format!("{behind} messages wait, {last}")),
         Some(owner) => (STUCK, format!("{behind} messages wait, {last}; {owner} has the queue")),
         None => (UNOWNED, format!("{behind} messages wait, {last}; no member has the queue")),
     };

@@ -31,6 +31,7 @@ impl Court {
             delivered: 0,
             owner: None,
             commits: true,
+            pops: false,
         };
         Self { judge: Judge::new(LIMITS, "broker-a".into()), now_ms: 1_000_000, seen }
     }
@@ -215,4 +216,23 @@ fn the_rate_of_each_queue_is_told() {
     let mut rates = Vec::new();
     court.judge.scan(now_ms, &seen, &[], |at, rate| rates.push((at, rate)));
     assert_eq!(rates, [(0, 50.0)]);
+}
+
+#[test]
+fn a_queue_that_nobody_pops_is_told_of_and_messages_that_are_out_are_not() {
+    let mut court = Court::new();
+    (court.seen.pops, court.seen.owner) = (true, Some("client-1".into()));
+    court.pull(40);
+    court.scan();
+    let begun = court.after(61).begun;
+    assert_eq!(kinds(&begun), ["stuckQueue"]);
+    assert_eq!(begun[0].text, "60 messages wait, last popped 61 s ago by client-1");
+    // Given out, and not acknowledged for long.
+    (court.seen.position, court.seen.committed) = (100, Some(40));
+    court.pull(100);
+    assert_eq!(kinds(&court.scan().ended), ["stuckQueue"]);
+    for _ in 0..4 {
+        court.pull(100);
+        assert_eq!(court.after(60), Changes::default(), "they come again by themselves");
+    }
 }

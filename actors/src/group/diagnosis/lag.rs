@@ -63,7 +63,9 @@ fn queue_lag(
     let locked = view.locks().owner(topic, queue_id, tokio::time::Instant::now()).cloned();
     let owner = locked.or(last.and_then(|last| member(&membership, last.connection)));
     lag.client_id = owner.map(|id| id.to_string());
-    let Some(filter) = membership.subscription(topic) else { return lag };
+    let popped = view.slot().popped.get(topic);
+    let own = membership.subscription(topic).or(popped.as_ref().map(|popped| &popped.data));
+    let Some(filter) = own else { return lag };
     lag.filter = Some(filter.sub_string.clone());
     if filter.matches_all() {
         lag.matching = Some(behind);
@@ -75,8 +77,14 @@ fn queue_lag(
     let by_tags = |tags_code: i64| filter.matches(tags_code as i32);
     let (cost, counted) = if !filter.is_sql92() && !filter.class_filter_mode {
         (1, count(1, Wanted::ByTags(&by_tags)))
-    } else if let Some(filter) = parts.filters.get(topic, group).filter(|_| filter.is_sql92()) {
-        let by_properties = |properties: &str| filter.sql.matches(properties);
+    } else if let Some(sql) = parts
+        .filters
+        .get(topic, group)
+        .map(|filter| filter.sql.clone())
+        .or(popped.as_ref().and_then(|popped| popped.sql.clone()))
+        .filter(|_| filter.is_sql92())
+    {
+        let by_properties = |properties: &str| sql.matches(properties);
         (RECORD_COST, count(RECORD_COST, Wanted::ByProperties(&by_properties)))
     } else {
         return lag;

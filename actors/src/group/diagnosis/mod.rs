@@ -16,8 +16,8 @@
 //! told ([`Diagnose`]). It reads what others publish and writes nothing but rates; looking may take some
 //! milliseconds and touch the disk, so it has a thread of its own.
 //!
-//! Not judged: groups that pop, which have no offsets to be measured by; groups that broadcast, which
-//! keep theirs to themselves; and queues of groups that are offline and have committed nothing there.
+//! Not judged: groups that broadcast, which keep their offsets to themselves, and queues of groups that are
+//! offline and have committed nothing there.
 //! Failure policy: restart empty. Limits then begin anew, and findings that last are told once more.
 
 mod activity;

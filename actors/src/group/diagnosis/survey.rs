@@ -51,9 +51,6 @@ impl Survey {
             parts.facts.topic(topic).is_some_and(|config| queue_id < config.read_queue_nums)
         };
         let pulled: BTreeMap<_, _> = view.slot().activities.all(exists).into_iter().collect();
-        if membership.consume_type == ConsumeType::Pop {
-            return;
-        }
         let mut places: BTreeSet<(Arc<str>, i32)> = pulled.keys().cloned().collect();
         for topic in membership.subscriptions.keys() {
             let queues = parts.facts.topic(topic).map_or(0, |config| config.read_queue_nums);
@@ -87,7 +84,10 @@ fn see(
         return None;
     }
     let last = activity.and_then(Activity::last);
-    let position = committed.or(last.map(|last| last.offset)).unwrap_or(first).max(first);
+    let pops = last.map_or(membership.consume_type == ConsumeType::Pop, |last| last.is_pop);
+    // What pops have out is not waiting for anybody.
+    let out = last.filter(|_| pops).map_or(first, |last| last.offset);
+    let position = committed.or(last.map(|last| last.offset)).unwrap_or(first).max(out).max(first);
     Some(Seen {
         place,
         end,
@@ -97,6 +97,7 @@ fn see(
         delivered: activity.map_or(0, Activity::total),
         owner: lock.or(last.and_then(|last| member(membership, last.connection))),
         commits: !membership.is_broadcasting(),
+        pops,
     })
 }
 

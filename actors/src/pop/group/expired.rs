@@ -23,7 +23,7 @@ impl PopGroup {
         self.parts.facts.topics.get(topic)?.lifetime
     }
 
-    fn activity(&self, key: &QueueKey) -> Option<Arc<Activity>> {
+    pub(super) fn activity(&self, key: &QueueKey) -> Option<Arc<Activity>> {
         let view = self.directory.get(&self.name)?;
         Some(view.slot().activities.of(&key.0, key.1 as i32))
     }

@@ -80,6 +80,9 @@ impl PopGroup {
         };
         let (_, end) = queue.slot.range().unwrap_or_default();
         queue.seen_end = end;
+        if !walk.request.is_peek {
+            queue.note_look(now, walk.request.connection);
+        }
         if queue.is_busy {
             return Visit::Done;
         }
@@ -190,6 +193,9 @@ impl PopGroup {
         if walk.request.is_peek {
             return self.give(walk, stop, span, found);
         }
+        if let Some(activity) = &queue.activity {
+            activity.delivered(found.offsets.len() as u64);
+        }
         let (pop_time, due) = (walk.popped.pop_time, walk.due());
         if found.is_beyond {
             queue.reset(found.end);
@@ -210,6 +216,7 @@ impl PopGroup {
             queue.ledger.popped(span, found.read_to, &found.offsets, pop_time, due);
             queue.ledger.skip_to(found.begins_at.min(found.end));
         }
+        queue.note_look(pop_time, walk.request.connection);
         self.commit(&stop.key);
         self.give(walk, stop, span, found);
     }

@@ -31,8 +31,9 @@ use gantry_codec::{
 use super::{MessageFilter, Session, Shared, is_by_tags};
 use crate::{
     error_to_wire::{self, pop::PopRefusal},
+    group::GroupView,
     log::batch::ReplyTo,
-    net::{ConnectionHandle, Outcome},
+    net::{ConnectionHandle, ConnectionId, Outcome},
     pop::{
         back::Back,
         orders::{CountWaiting, Notify, Pop},
@@ -125,8 +126,15 @@ impl Client<'_> {
             return Err(PopRefusal::TooMany(host).into());
         }
         self.check(&header.topic, header.queue_id, rs::INVALID_PARAMETER)?;
-        self.check_group(&header.consumer_group)?;
+        let group = self.check_group(&header.consumer_group)?;
         let in_order = header.order.unwrap_or(false);
+        let expression = header.exp.clone().unwrap_or_default();
+        let filter = self.pop_filter(&header.topic, header.exp, header.exp_type.as_deref())?;
+        let sql = match &filter {
+            Some(MessageFilter::Properties { sql, .. }) => Some(sql),
+            _ => None,
+        };
+        group.slot().popped.note(&group.name, &header.topic, &expression, sql);
         let request = PopRequest {
             topic: header.topic.as_str().into(),
             queue_id: header.queue_id,
@@ -136,9 +144,10 @@ impl Client<'_> {
             in_order,
             priority_percent: self.priority_percent(&header.consumer_group),
             attempt: header.attempt_id,
-            filter: self.pop_filter(&header.topic, header.exp, header.exp_type.as_deref())?,
+            filter,
             deadline: if header.poll_time > 0 { deadline } else { 0 },
             is_peek: false,
+            connection: self.conn.id(),
         };
         Ok(self.take(cmd, &header.consumer_group, request))
     }
@@ -255,14 +264,14 @@ impl Client<'_> {
         self.shared.topics.get(topic).ok_or_else(|| PopRefusal::Topic(topic.to_owned()))
     }
 
-    fn check_group(&self, group: &str) -> Result<(), Detour> {
+    fn check_group(&self, group: &str) -> Result<Arc<GroupView>, Detour> {
         let Some(view) = self.shared.control.group(group) else {
             return Err(Detour::OpenGroup(group.to_owned()));
         };
         if !view.config.consume_enable {
             return Err(PopRefusal::GroupDisabled(group.to_owned()).into());
         }
-        Ok(())
+        Ok(view)
     }
 }
 
@@ -280,6 +289,7 @@ fn request_for(topic: &str, queue_id: i32) -> PopRequest {
         filter: None,
         deadline: 0,
         is_peek: false,
+        connection: ConnectionId(0),
     }
 }
 
