@@ -28,15 +28,15 @@ impl Start<'_> {
     /// Opens the port; until [`serve_figures`](Self::serve_figures) it tells of the process alone.
     pub(super) async fn start_figures(&self) -> Result<Arc<Scrape>, BrokerStartError> {
         let identity = &self.config.identity;
-        let metrics = self.metrics.clone();
-        metrics.register(Arc::new(ProcessFigures { started_ms: self.seams.clock.now_ms() }));
+        self.sources.register(Arc::new(ProcessFigures { started_ms: self.seams.clock.now_ms() }));
         let scrape = Arc::new(Scrape {
             labels: vec![
                 ("cluster", identity.broker_cluster_name.clone()),
                 ("node_type", "broker".into()),
                 ("node_id", identity.broker_name.clone()),
             ],
-            metrics,
+            metrics: self.metrics.clone(),
+            sources: self.sources.clone(),
             tree: self.tree.clone(),
             addr: OnceLock::new(),
             serving: OnceLock::new(),
@@ -60,7 +60,7 @@ impl Start<'_> {
     /// Has the pops that wait written onto the page.
     pub(super) fn register_pops(&self, waiting: &WaiterCount) {
         let waiting = waiting.clone();
-        self.metrics.register(Arc::new(move |page: &mut Page<'_>| {
+        self.sources.register(Arc::new(move |page: &mut Page<'_>| {
             let help = "Pops and notifications that wait for messages.";
             page.gauge("gantry_held_pops", help, waiting.count() as f64)
         }));
@@ -68,18 +68,18 @@ impl Start<'_> {
 
     /// Has everything written onto the page from now on.
     pub(super) fn serve_figures(&self, scrape: &Scrape, shared: &Arc<Shared>, actors: &LogActors) {
-        let metrics = &scrape.metrics;
+        let sources = &self.sources;
         let names_max = self.config.metrics.topics_max;
-        metrics.register(Arc::new(Incoming::new(shared.topics.clone(), names_max)));
-        metrics.register(Arc::new(Outgoing::new(shared.control.directory().clone(), names_max)));
-        metrics.register(Arc::new(LogFigures {
+        sources.register(Arc::new(Incoming::new(shared.topics.clone(), names_max)));
+        sources.register(Arc::new(Outgoing::new(shared.control.directory().clone(), names_max)));
+        sources.register(Arc::new(LogFigures {
             log: shared.log.clone(),
             state: shared.log_state.clone(),
             dispatched: actors.signal.clone(),
             disk: self.seams.disk.clone(),
             clock: self.seams.clock.clone(),
         }));
-        metrics.register(Arc::new(Lag {
+        sources.register(Arc::new(Lag {
             groups: shared.control.directory().clone(),
             offsets: shared.control.offsets().clone(),
             facts: shared.control.facts().clone(),
@@ -87,14 +87,14 @@ impl Start<'_> {
             names_max,
         }));
         let (topics, groups) = (shared.topics.clone(), shared.control.directory().clone());
-        metrics.register(Arc::new(KeptOut::new(topics, groups, names_max)));
-        metrics.register(Arc::new(Clients {
+        sources.register(Arc::new(KeptOut::new(topics, groups, names_max)));
+        sources.register(Arc::new(Clients {
             producers: shared.control.producers().clone(),
             groups: shared.control.directory().clone(),
             names_max,
         }));
         let all = shared.clone();
-        metrics.register(Arc::new(move |page: &mut Page<'_>| general(&all, page)));
+        sources.register(Arc::new(move |page: &mut Page<'_>| general(&all, page)));
         scrape.serves(Serving {
             log_state: shared.log_state.clone(),
             watch: shared.control.watch().clone(),

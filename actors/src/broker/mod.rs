@@ -45,7 +45,7 @@ use crate::{
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
-    metrics::{Metrics, deliveries::Deliveries, scrape::Scrape},
+    metrics::{Metrics, Sources, deliveries::Deliveries, scrape::Scrape},
     net::Network,
     pop::{parts::PopParts, pops::load_states, waiters::WaiterCount},
     session::Shared,
@@ -103,8 +103,14 @@ impl Broker {
         log: Logger,
     ) -> Result<Self, BrokerStartError> {
         let tree = parent.subtree("broker");
-        let start =
-            Start { config, seams: &seams, tree: &tree, metrics: Arc::default(), log: &log };
+        let start = Start {
+            config,
+            seams: &seams,
+            tree: &tree,
+            metrics: Arc::default(),
+            sources: Arc::default(),
+            log: &log,
+        };
         let started = start.run().await;
         if started.is_err() {
             tree.stop().await;
@@ -160,8 +166,10 @@ struct Start<'a> {
     config: &'a BrokerConfig,
     seams: &'a Seams,
     tree: &'a Tree,
-    /// Where parts register the figures that they have.
+    /// What is counted for figures.
     metrics: Arc<Metrics>,
+    /// Where parts register the figures that they have.
+    sources: Arc<Sources>,
     log: &'a Logger,
 }
 

@@ -1,4 +1,5 @@
-//! Deliveries of pops, noted where those of pulls are: at the group and its queue.
+//! Bytes and latencies of pops, noted where those of pulls are: at the group and its queue, and in the
+//! histogram of all. How many messages a group gets, its own actor notes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +30,6 @@ impl Deliveries {
     ) {
         if let Some(view) = self.groups.get(group) {
             let activity = view.slot().activities.of(topic, queue_id);
-            activity.delivered(messages);
             activity.delivered_bytes(pieces.iter().map(|piece| piece.len() as u64).sum());
         }
         let head = pieces.first().and_then(|piece| decode_head(piece).ok());

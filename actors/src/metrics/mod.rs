@@ -15,8 +15,8 @@
 //!
 //! # Adding figures
 //!
-//! A part of the broker that has figures of its own calls [`Metrics::register`] with a [`Source`], which may
-//! be a closure: `metrics.register(Arc::new(|page: &mut Page<'_>| page.gauge("gantry_x", "What x is.", 1.0)))`.
+//! A part of the broker that has figures of its own calls [`Sources::register`] with a [`Source`], which may
+//! be a closure: `sources.register(Arc::new(|page: &mut Page<'_>| page.gauge("gantry_x", "What x is.", 1.0)))`.
 //! Sources are asked on the thread of the port, may read from the disk, and must not wait for actors. A
 //! source that is asked for many rows bounds them itself ([`named::Named`]).
 //!
@@ -96,7 +96,7 @@ use self::{
     refusals::Refusals,
 };
 
-/// What is counted for figures alone, and who has others; shared by all actors of a broker.
+/// What is counted for figures alone; shared by all actors of a broker.
 pub struct Metrics {
     /// From being accepted to being in the log, by send.
     pub stored: Latency,
@@ -110,7 +110,6 @@ pub struct Metrics {
     pub refusals: Refusals,
     /// Pulls that wait for messages.
     pub held_pulls: Held,
-    sources: Mutex<Vec<Arc<dyn Source>>>,
 }
 
 impl Default for Metrics {
@@ -122,20 +121,24 @@ impl Default for Metrics {
             delivered: Latency::new(LONG_US),
             refusals: Refusals::default(),
             held_pulls: Held::default(),
-            sources: Mutex::default(),
         }
     }
 }
 
-impl Metrics {
+/// Those that write onto the page. Not a part of [`Metrics`], which sources reach by way of what they read:
+/// none of them would ever be let go.
+#[derive(Default)]
+pub struct Sources(Mutex<Vec<Arc<dyn Source>>>);
+
+impl Sources {
     /// Has `source` write onto every page from now on.
     pub fn register(&self, source: Arc<dyn Source>) {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }
 
     /// All that have been registered, in that order.
-    fn sources(&self) -> Vec<Arc<dyn Source>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn all(&self) -> Vec<Arc<dyn Source>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -14,7 +14,7 @@ use gantry_supervisor::{Ref, State, Tree};
 use tokio::time::timeout;
 
 use super::{
-    Metrics, Source,
+    Metrics, Source, Sources,
     actors::Actors,
     endpoint::{Answer, Answers},
     http::{Status, Wanted},
@@ -39,8 +39,10 @@ const INDEX: &str = "<!doctype html><title>gantry</title><h1>gantry</h1>\
 pub struct Scrape {
     /// Labels of every row.
     pub labels: Vec<(&'static str, String)>,
-    /// What is counted for figures alone, and the sources.
+    /// What is counted for figures alone.
     pub metrics: Arc<Metrics>,
+    /// Who has others.
+    pub sources: Arc<Sources>,
     /// The broker's tree.
     pub tree: Tree,
     /// Where the port is, once it is open.
@@ -66,7 +68,7 @@ impl Scrape {
     async fn figures(&self, asked: Asked) -> Answer {
         let actors = self.ask_actors().await;
         let mut sources: Vec<Arc<dyn Source>> = vec![self.metrics.clone(), Arc::new(actors)];
-        sources.extend(self.metrics.sources());
+        sources.extend(self.sources.all());
         match page::text(self.labels.clone(), asked, sources) {
             Ok(body) => {
                 let content_type = asked.format.content_type();
@@ -169,6 +171,7 @@ mod tests {
         Arc::new(Scrape {
             labels: vec![("cluster", "c".into())],
             metrics: Arc::default(),
+            sources: Arc::default(),
             tree: tree.clone(),
             addr: OnceLock::new(),
             serving: OnceLock::new(),

@@ -13,7 +13,7 @@ use gantry_storage::ManualClock;
 use gantry_supervisor::{KindState, Shell};
 
 use super::{
-    Metrics, Page, Source,
+    Metrics, Page, Source, Sources,
     actors::Actors,
     exposition::{self, parse},
     lag::Lag,
@@ -275,12 +275,12 @@ fn deliveries_are_by_group_and_topic_and_bounded() {
 
 #[test]
 fn sources_that_register_later_are_on_the_page() {
-    let metrics = Metrics::default();
+    let sources = Sources::default();
     let told = Arc::new(Mutex::new(5.0));
     let asked = told.clone();
     let source = move |page: &mut Page<'_>| page.gauge("gantry_x", "x", *asked.lock().unwrap());
-    metrics.register(Arc::new(source));
-    let [source] = &metrics.sources()[..] else { panic!("one was registered") };
+    sources.register(Arc::new(source));
+    let [source] = &sources.all()[..] else { panic!("one was registered") };
     *told.lock().unwrap() = 6.0;
     assert_eq!(page_of(source.clone(), Asked::default()).value("gantry_x", &[]), 6.0);
 }
