@@ -20,7 +20,9 @@ use crate::{
     log::batch::{Send, SendResult},
     registry::{Refusal, UpdateError},
     session::{PullRequest, PushFailure, SessionConfig, StoredReply},
+    timer::TimerRefusal,
     topic::{LightRefusal, TopicError, TopicView, names::InvalidTopic},
+    transaction::EndRefusal,
 };
 
 /// Where Java points those whose topic does not exist.
@@ -53,10 +55,12 @@ pub enum SendRefusal {
     Queue(String),
     /// The consumer group of a retry topic is unknown.
     Group(String),
-    /// Transactional messages are not served.
+    /// Half messages are refused here.
     Transactions,
-    /// Timed messages are not served.
-    Timers,
+    /// A half message may not be timed.
+    TimedTransaction,
+    /// The message cannot be timed as it asks.
+    Timer(TimerRefusal),
     /// A batch may not be like that.
     BatchKind(String),
     /// A message for this topic that says that it is a batch in itself.
@@ -143,6 +147,11 @@ pub fn unsupported(cmd: &Command) -> Command {
 /// A header field that is missing or cannot be read.
 pub fn bad_header(cmd: &Command, error: &HeaderError) -> Command {
     refuse(cmd, rs::SYSTEM_ERROR, error)
+}
+
+/// The id of a message's place that is none.
+pub fn bad_message_id(cmd: &Command, id: &str, error: &impl Display) -> Command {
+    refuse(cmd, rs::SYSTEM_ERROR, format!("{id:?} is no id of a stored message: {error}"))
 }
 
 /// The actor that had to answer died with the request.
@@ -245,12 +254,21 @@ pub fn refused_send(cmd: &Command, refusal: &SendRefusal, config: &SessionConfig
             format!("subscription group not exist, {group} {APPLY_TOPIC_HINT}"),
         ),
         SendRefusal::Transactions => {
-            (rs::NO_PERMISSION, "the broker sending transaction message is forbidden".to_owned())
+            let remark = format!(
+                "the broker[{}] sending transaction message is forbidden",
+                config.store_host.ip()
+            );
+            (rs::NO_PERMISSION, remark)
         }
-        SendRefusal::Timers => (
-            rs::SYSTEM_ERROR,
-            "accurate timer message is not enabled, timerWheelEnable is false".to_owned(),
-        ),
+        SendRefusal::TimedTransaction => {
+            (rs::MESSAGE_ILLEGAL, "transactional messages do not support timed delivery".to_owned())
+        }
+        SendRefusal::Timer(why) => match why {
+            TimerRefusal::Illegal { .. } => (rs::MESSAGE_ILLEGAL, why.to_string()),
+            TimerRefusal::Off | TimerRefusal::Congested { .. } => {
+                (rs::SYSTEM_ERROR, why.to_string())
+            }
+        },
         SendRefusal::BatchKind(why) => (rs::MESSAGE_ILLEGAL, format!("batch request {why}")),
         SendRefusal::InnerBatch(topic) => (
             rs::MESSAGE_ILLEGAL,
@@ -324,11 +342,28 @@ pub fn refused_append(
         queue_id: send.asked_queue as i32,
         queue_offset: 0,
         transaction_id: None,
+        recall_handle: None,
         region: &config.region,
         trace_on: config.trace_on,
     };
     reply.encode(out);
     code
+}
+
+/// The end of a transaction that was refused.
+pub fn refused_end(cmd: &Command, refusal: &EndRefusal) -> Command {
+    let code = match refusal {
+        EndRefusal::TooLate => rs::ILLEGAL_OPERATION,
+        EndRefusal::Busy => rs::SYSTEM_BUSY,
+        EndRefusal::NotFound
+        | EndRefusal::Group
+        | EndRefusal::Offset
+        | EndRefusal::GivenUp
+        | EndRefusal::Ended
+        | EndRefusal::Form(_)
+        | EndRefusal::NotStored(_) => rs::SYSTEM_ERROR,
+    };
+    refuse(cmd, code, refusal)
 }
 
 /// The answer to a send-back: a code, and a remark if it failed.

@@ -14,8 +14,8 @@
 //!
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`expiry`] (messages
 //! that are not delivered any more), [`dedup`] (messages that are sent twice), [`schedule`] (delayed messages),
-//! [`metrics`] (figures and health), [`registrar`] (name servers are told), [`registry`] (the name server
-//! itself), [`daemon`] (command
+//! [`transaction`] (half messages), [`timer`] (timed ones), [`metrics`] (figures and health),
+//! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
 //! Boundaries: changes go through a mailbox, reads through a published view, one hop carries a burst.
@@ -36,5 +36,7 @@ pub mod registrar;
 pub mod registry;
 pub mod schedule;
 pub mod session;
+pub mod timer;
 pub mod topic;
 pub mod traffic;
+pub mod transaction;

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use crate::commands::{
     clone_group_offset, consumer_connection, consumer_progress, consumer_status, delete_sub_group,
     diagnose, dlq, query_msg_trace_by_id, reset_offset_by_time, skip_accumulated_message,
-    update_sub_group,
+    transactions, update_sub_group,
 };
 
 /// Where a name server is if nobody says.
@@ -59,6 +59,8 @@ pub enum Command {
     QueryMsgTraceById(query_msg_trace_by_id::QueryMsgTraceByIdArgs),
     /// Dead letters: list, replay, purge
     Dlq(dlq::DlqArgs),
+    /// Transactions that are open or were given up: list, resume
+    Transactions(transactions::TransactionsArgs),
     /// What is wrong with the consumption, of all groups or of one
     Diagnose(diagnose::DiagnoseArgs),
 }
@@ -104,6 +106,9 @@ mod tests {
             "admin dlq list -g g --topic t --key k --since -1h --contains x",
             "admin dlq replay -g g --rate 50/s --to t --dry-run",
             "admin dlq purge -g g --before now --yes",
+            "admin transactions list -g g -t t --given-up",
+            "admin transactions resume 0A00000100002A9F0000000000000001",
+            "admin transactions resume -g g",
         ] {
             let parsed = Line::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());

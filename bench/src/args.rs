@@ -27,8 +27,12 @@ pub enum Mode {
     Pull(PullArgs),
     /// Send one message at a time and wait for it.
     Latency(LatencyArgs),
+    /// Send half messages and commit them.
+    Transactions(TransactionArgs),
     /// Hold pulls that wait for messages: what they cost, and whom a message wakes.
     Hold(HoldArgs),
+    /// Send timed messages and measure how late they are delivered.
+    Timers(TimersArgs),
     /// Serve sends with the least work possible, as a yardstick for brokers.
     Floor(FloorArgs),
 }
@@ -99,6 +103,29 @@ pub struct LatencyArgs {
     pub end_to_end: bool,
 }
 
+/// `gantry bench transactions`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct TransactionArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How much.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// What.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// Of a hundred transactions, so many are rolled back.
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub rollback: u8,
+    /// Connections.
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub connections: NonZeroU32,
+    /// Transactions under way on each connection.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub window: NonZeroUsize,
+}
+
 /// `gantry bench hold`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct HoldArgs {
@@ -120,6 +147,41 @@ pub struct HoldArgs {
     /// Messages to send then, each to another queue.
     #[arg(long, value_name = "N", default_value = "20")]
     pub wake: NonZeroUsize,
+    /// Process of the broker, for its CPU time and memory.
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gantry bench timers`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct TimersArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Messages in all.
+    #[arg(long, value_name = "N", default_value = "100000")]
+    pub messages: NonZeroU64,
+    /// Seconds over which their times lie.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub spread: Duration,
+    /// Seconds from the first send to the first message's time.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub after: Duration,
+    /// Seconds to wait for messages after the last one's time.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub patience: Duration,
+    /// What.
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+    /// Connections that send; one more for each queue receives.
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub connections: NonZeroU32,
+    /// Requests outstanding on each.
+    #[arg(long, value_name = "N", default_value = "64")]
+    pub window: NonZeroUsize,
     /// Process of the broker, for its CPU time and memory.
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,
@@ -274,6 +336,7 @@ mod tests {
             "send --broker a:1 --seconds -1",
             "send --broker a:1 --warmup soon",
             "pull --broker a:1 --header xml",
+            "transactions --broker a:1 --rollback 101",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -178,6 +178,7 @@ impl Floor {
             queue_id,
             queue_offset,
             transaction_id: None,
+            recall_handle: None,
             region: "DefaultRegion",
             trace_on: true,
         };

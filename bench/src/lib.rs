@@ -10,7 +10,9 @@
 //! | `args` | the command line |
 //! | `target` | brokers, topics and queues: found, and created where missing |
 //! | `send`, `pull`, `latency` | the modes: what is asked, and what an answer is worth |
+//! | `transactions` | half messages and their ends |
 //! | `hold` | pulls that wait, and what wakes them |
+//! | `timers` | timed messages, and how late they come |
 //! | `end_to_end` | the loop of a producer and a waiting consumer |
 //! | `message` | what messages look like |
 //! | `load` | one connection under load: window, intended times, answers |
@@ -42,12 +44,14 @@ mod send;
 mod stats;
 mod target;
 mod ticker;
+mod timers;
+mod transactions;
 
 use std::process::ExitCode;
 
 pub use crate::args::{
     Args, FloorArgs, Header, HoldArgs, LatencyArgs, LoadArgs, Mode, PullArgs, SendArgs, ShapeArgs,
-    TargetArgs,
+    TargetArgs, TimersArgs, TransactionArgs,
 };
 use crate::error::BenchError;
 use crate::report::Report;
@@ -59,7 +63,11 @@ pub fn run(args: Args) -> ExitCode {
         Mode::Send(args) => send::run(args).map(|report| show(&report, args.load.json)),
         Mode::Pull(args) => pull::run(args).map(|report| show(&report, args.load.json)),
         Mode::Latency(args) => latency::run(args).map(|report| show(&report, args.load.json)),
+        Mode::Transactions(args) => {
+            transactions::run(args).map(|report| show(&report, args.load.json))
+        }
         Mode::Hold(args) => hold::run(args),
+        Mode::Timers(args) => timers::run(args),
         Mode::Floor(args) => floor::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error: BenchError| {

@@ -20,8 +20,11 @@ pub const FIRST_KEY: usize = 1;
 /// Width of a number in a body, see [`numbered_body`].
 pub const NUMBER_DIGITS: usize = 20;
 
-const PRODUCER_GROUP: &str = "gantry_bench_producer";
+/// The group as which messages are sent.
+pub const PRODUCER_GROUP: &str = "gantry_bench_producer";
 const BORN_MARK_MS: i64 = 1_234_567_890_123;
+/// As wide as a time in ms.
+const DELIVER_MARK: &str = "[deliver at:]";
 const NUMBER_MARK: &str = "[number of message]_";
 
 /// The fixed digits of a unique key: address, process, class loader.
@@ -48,7 +51,7 @@ impl Shape<'_> {
     /// # Errors
     /// A topic or body that contains a mark.
     pub fn template(&self) -> Result<FrameTemplate, TemplateError> {
-        self.template_with(&[])
+        self.template_with(&[], "")
     }
 
     /// A template for one message with a body from [`numbered_body`], whose place is the last.
@@ -56,26 +59,59 @@ impl Shape<'_> {
     /// # Errors
     /// As [`Shape::template`].
     pub fn numbered_template(&self) -> Result<FrameTemplate, TemplateError> {
-        self.template_with(&[NUMBER_MARK])
+        self.template_with(&[NUMBER_MARK], "")
     }
 
-    fn template_with(&self, more_marks: &[&str]) -> Result<FrameTemplate, TemplateError> {
+    /// A template for one half message.
+    ///
+    /// # Errors
+    /// As [`Shape::template`].
+    pub fn half_template(&self) -> Result<FrameTemplate, TemplateError> {
+        let (key, born) = (key_mark(0), BORN_MARK_MS.to_string());
+        let mut text = wire_properties(&key);
+        properties::append(&mut text, properties::TRAN_MSG, "true");
+        properties::append(&mut text, properties::PGROUP, PRODUCER_GROUP);
+        let body = Bytes::copy_from_slice(self.body);
+        let request = self.send_request(request_code::SEND_MESSAGE_V2, &text, body);
+        FrameTemplate::new(request, &[&born, &key])
+    }
+
+    /// As [`Shape::numbered_template`], with the place of the time of delivery before that of the number.
+    ///
+    /// # Errors
+    /// As [`Shape::template`].
+    pub fn timed_template(&self) -> Result<FrameTemplate, TemplateError> {
+        let mut more = String::new();
+        properties::append(&mut more, properties::TIMER_DELIVER_MS, DELIVER_MARK);
+        self.template_with(&[DELIVER_MARK, NUMBER_MARK], &more)
+    }
+
+    fn template_with(
+        &self,
+        more_marks: &[&str],
+        more_properties: &str,
+    ) -> Result<FrameTemplate, TemplateError> {
         let keys: Vec<String> = (0..self.batch).map(key_mark).collect();
         let born = BORN_MARK_MS.to_string();
         let mut marks = vec![born.as_str()];
         marks.extend(keys.iter().map(String::as_str));
         marks.extend(more_marks);
-        FrameTemplate::new(self.request(&keys), &marks)
+        FrameTemplate::new(self.request(&keys, more_properties), &marks)
     }
 
-    fn request(&self, keys: &[String]) -> Command {
+    fn request(&self, keys: &[String], more_properties: &str) -> Command {
         let batched = keys.len() > 1;
         let (code, properties, body) = if batched {
             (request_code::SEND_BATCH_MESSAGE, String::new(), batch_body(self.body, keys))
         } else {
-            let properties = keys.first().map(|key| wire_properties(key)).unwrap_or_default();
+            let mut properties = keys.first().map(|key| wire_properties(key)).unwrap_or_default();
+            properties.push_str(more_properties);
             (request_code::SEND_MESSAGE_V2, properties, Bytes::copy_from_slice(self.body))
         };
+        self.send_request(code, &properties, body)
+    }
+
+    fn send_request(&self, code: i32, properties: &str, body: Bytes) -> Command {
         let header = SendHeader {
             producer_group: PRODUCER_GROUP,
             topic: self.topic,
@@ -85,11 +121,11 @@ impl Shape<'_> {
             sys_flag: 0,
             born_timestamp: BORN_MARK_MS,
             flag: 0,
-            properties: &properties,
+            properties,
             reconsume_times: 0,
             unit_mode: false,
             max_reconsume_times: None,
-            batch: batched,
+            batch: code == request_code::SEND_BATCH_MESSAGE,
         };
         let mut request = Command::request(code).with_body(body);
         header.encode_v2(&mut request.ext);

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 
 use gantry_codec::body::{
     ConsumeStats, ConsumerConnection, ConsumerStatusTable, Diagnosis, GroupLag, MessageQueueMap,
-    ResetOffsetBody, SubscriptionGroupConfig, TopicConfig, to_json,
+    ResetOffsetBody, SubscriptionGroupConfig, TopicConfig, TransactionList, to_json,
 };
 use gantry_codec::requests::admin::GetTopicConfigHeader;
 use gantry_codec::requests::group::{
     ConsumeStatsHeader, ConsumerGroupHeader, ConsumerStatusHeader, DeleteSubscriptionGroupHeader,
 };
 use gantry_codec::requests::offset::{CloneGroupOffsetHeader, ResetOffsetHeader};
+use gantry_codec::requests::transaction::{ListTransactionsHeader, ResumeCheckHalfMessageHeader};
 use gantry_codec::{Command, request_code, response_code};
 
 use crate::admin::Admin;
@@ -53,6 +54,34 @@ impl Admin {
         let code = request_code::GROUP_LAG;
         let request = Command::request(code).with_header(&stats_header(group, topic));
         self.of_ours(broker, request).await
+    }
+
+    /// Which transactions are open, of one group or topic or of all; None from a broker that does not
+    /// know this request.
+    ///
+    /// # Errors
+    /// The broker could not be reached, did not answer, or refused for another reason.
+    pub async fn transactions(
+        &self,
+        broker: &str,
+        which: &ListTransactionsHeader,
+    ) -> Result<Option<TransactionList>, CallError> {
+        let request = Command::request(request_code::LIST_TRANSACTIONS).with_header(which);
+        self.of_ours(broker, request).await
+    }
+
+    /// Has producers asked for the half message with this offset message id, which may have been given
+    /// up.
+    ///
+    /// # Errors
+    /// The broker could not be reached, did not answer, or refused: there is no such half message, or its
+    /// transaction is ended.
+    pub async fn resume_transaction(&self, broker: &str, id: &str) -> Result<(), CallError> {
+        let header =
+            ResumeCheckHalfMessageHeader { msg_id: id.to_owned(), topic: Some(String::new()) };
+        let code = request_code::RESUME_CHECK_HALF_MESSAGE;
+        self.remoting.call(broker, Command::request(code).with_header(&header)).await?;
+        Ok(())
     }
 
     /// What is wrong with the consumption, of all groups or of one; None from a broker that does not

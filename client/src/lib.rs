@@ -23,6 +23,7 @@
 //! | `client`, `heartbeat` | what producers and consumers share; what brokers are told of them |
 //! | `producer`, `consumer`, `offsets`, `admin`, `group_admin` | the operations |
 //! | `push` | a member of a group: its share of the queues, pushed to a handler |
+//! | `transaction` | a producer of transactions, asked for those whose outcome is not known |
 //! | `message` | messages as sent and as stored |
 //! | [`burst`] | the hot path for load generators, beside all of the above |
 //!
@@ -50,6 +51,7 @@ mod producer;
 mod push;
 mod remoting;
 mod route;
+mod transaction;
 mod transport;
 
 pub use admin::{Admin, TopicSpec};
@@ -66,4 +68,5 @@ pub use producer::{Producer, SendError, SendInFlight, SendReceipt, SendStatus, T
 pub use push::{Handler, Handling, PushConfig, PushConsumer, PushStartError, Verdict};
 pub use remoting::Remoting;
 pub use route::{RouteCache, RouteError, TEMPLATE_TOPIC, TopicRoute};
+pub use transaction::{Checker, Checking, TransactionProducer};
 pub use transport::{BoxedStream, Connecting, Connector, Stream, TcpConnector};

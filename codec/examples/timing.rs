@@ -90,6 +90,7 @@ fn replies() {
             queue_id: 2,
             queue_offset: 123_456,
             transaction_id: Some("7F00000100002A9F18B4AAC20F8A0001"),
+            recall_handle: None,
             region: "DefaultRegion",
             trace_on: true,
         };

@@ -18,6 +18,7 @@
 //! | [`record`], [`properties`], [`batch`], [`message_id`] | messages: as stored, as sent in a batch, their ids |
 //! | [`filter`] | tag subscriptions |
 //! | [`pop`] | what a pop tells of its messages |
+//! | [`recall`] | the handle of a timed message |
 //! | [`sql`], [`bloom`] | SQL92 expressions over properties; their place in the bit maps of Java brokers |
 //! | [`body`], [`fastjson`] | JSON bodies, and the dialect that Java peers write them in |
 //!
@@ -48,6 +49,7 @@ pub mod language;
 pub mod message_id;
 pub mod pop;
 pub mod properties;
+pub mod recall;
 pub mod record;
 pub mod reply;
 pub mod request_code;
@@ -66,6 +68,7 @@ pub use frame::{
 pub use header::{Header, HeaderError};
 pub use language::Language;
 pub use message_id::{IdText, OffsetMessageId, UniqueKeys};
+pub use recall::RecallHandle;
 pub use record::{Record, RecordError, RecordHead, body_crc};
 pub use reply::{PullReply, SendReply};
 pub use requests::{pull::PullHeader, send::SendHeader};

@@ -39,6 +39,8 @@ pub struct SendReply<'a> {
     pub queue_offset: i64,
     /// The message's unique key.
     pub transaction_id: Option<&'a str>,
+    /// With which a timed message can be taken back.
+    pub recall_handle: Option<&'a str>,
     /// The broker's region.
     pub region: &'a str,
     /// Whether the broker wants traces.
@@ -65,6 +67,9 @@ impl SendReply<'_> {
             }
             if let Some(id) = self.transaction_id {
                 fields.text("transactionId", id);
+            }
+            if let Some(handle) = self.recall_handle {
+                fields.text("recallHandle", handle);
             }
         });
     }
@@ -223,6 +228,7 @@ mod tests {
                 queue_id: 3,
                 queue_offset: 42,
                 transaction_id: Some("KEY"),
+                recall_handle: Some("djE="),
                 region: "DefaultRegion",
                 trace_on: true,
             };
@@ -234,7 +240,8 @@ mod tests {
                 .with_ext("msgId", "0A000001000030390000000000000042")
                 .with_ext("queueId", 3)
                 .with_ext("queueOffset", 42)
-                .with_ext("transactionId", "KEY");
+                .with_ext("transactionId", "KEY")
+                .with_ext("recallHandle", "djE=");
             assert_eq!(out, frame(&command));
         }
     }
@@ -251,6 +258,7 @@ mod tests {
                 queue_id: 0,
                 queue_offset: 0,
                 transaction_id: None,
+                recall_handle: None,
                 region: "R",
                 trace_on: false,
             };

@@ -301,6 +301,8 @@ request_codes! {
     GROUP_LAG = 31_001,
     /// What is wrong with the consumption; `body::Diagnosis`.
     DIAGNOSE = 31_002,
+    /// Which transactions are open; `body::TransactionList`.
+    LIST_TRANSACTIONS = 31_010,
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, LoadError, Loaded,
     LogConfig, MetricsConfig, MetricsExporter, NetworkConfig, PopConfig, PullConfig,
-    RegistrationConfig, RetentionConfig, Sources, StoreConfig, Surroundings, TopicConfig,
-    TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged, schema::Schema,
-    surroundings::HomeFrom, values::int,
+    RegistrationConfig, RetentionConfig, Sources, StoreConfig, Surroundings, TimerConfig,
+    TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged,
+    schema::Schema, surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -54,6 +54,8 @@ pub struct BrokerConfig {
     pub pop: PopConfig,
     /// Transactions.
     pub transactions: TransactionConfig,
+    /// Timed messages.
+    pub timers: TimerConfig,
     /// Where its figures can be read.
     pub metrics: MetricsConfig,
     /// Its log.
@@ -104,6 +106,7 @@ impl BrokerConfig {
             light: all.view()?,
             pop: all.view()?,
             transactions: all.view()?,
+            timers: all.view()?,
             metrics: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
@@ -216,6 +219,11 @@ fn warn_of_surprises(
         if all.text(key) != taken.to_string() {
             warn(key, format!("is taken as {taken}, the nearest that the Java broker allows"));
         }
+    }
+    let precision = config.timers.timer_precision_ms;
+    if all.text("timerPrecisionMs") != precision.to_string() {
+        let reason = format!("is taken as {precision}, the nearest that the Java broker allows");
+        warn("timerPrecisionMs", reason);
     }
     if config.light.enable_lmq != config.light.enable_multi_dispatch {
         let on = if config.light.enable_lmq { "enableLmq" } else { "enableMultiDispatch" };

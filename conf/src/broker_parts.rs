@@ -16,6 +16,10 @@ use crate::values::{
 const INDEX_ENTRY_BYTES: u64 = 20;
 /// The Java broker keeps sizes of files in 32 bits; a store must stay readable by it.
 const FILE_BYTES_MAX: i64 = i32::MAX as i64;
+/// Slots of the timer wheel that are not kept free: seven days of seconds, but for a minute.
+const TIMER_SLOTS_MAX: i64 = 7 * 86_400 - 60;
+/// Ten years.
+const TIMER_SECONDS_MAX: i64 = 10 * 366 * 86_400;
 /// More bytes than any disk has, and few enough to reckon with.
 const BYTES_MAX: i64 = 1 << 60;
 
@@ -295,6 +299,45 @@ pub struct TransactionConfig {
     /// Time between looks.
     #[serde(deserialize_with = "millis::<1, 86_400_000, _>")]
     pub transaction_check_interval: Duration,
+    /// Half messages are refused.
+    pub reject_transaction_message: bool,
+}
+
+/// Timed messages.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TimerConfig {
+    /// Serve them.
+    pub timer_wheel_enable: bool,
+    /// Milliseconds of a slot.
+    #[serde(deserialize_with = "timer_precision")]
+    pub timer_precision_ms: u32,
+    /// Slots that a timer lies ahead at most.
+    #[serde(deserialize_with = "int::<2, TIMER_SLOTS_MAX, _, _>")]
+    pub timer_roll_window_slot: u32,
+    /// Seconds that a message may wait.
+    #[serde(deserialize_with = "int::<1, TIMER_SECONDS_MAX, _, _>")]
+    pub timer_max_delay_sec: u32,
+    /// Time between flushes.
+    #[serde(rename = "timerFlushIntervalMs", deserialize_with = "millis::<1, 3_600_000, _>")]
+    pub timer_flush_interval: Duration,
+    /// Bytes of one file of the timer log.
+    #[serde(deserialize_with = "int::<4096, FILE_BYTES_MAX, _, _>")]
+    pub mapped_file_size_timer_log: u64,
+    /// Timers of one slot above which some are refused.
+    #[serde(deserialize_with = "int::<1, FILE_BYTES_MAX, _, _>")]
+    pub timer_congest_num_each_slot: u32,
+    /// Name the topic in messages that take one back.
+    pub append_topic_for_timer_delete_key: bool,
+    /// Messages can be taken back.
+    pub recall_message_enable: bool,
+}
+
+/// A slot is one of these, as in the Java broker: the next shorter one is taken.
+fn timer_precision<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let given = int::<1, FILE_BYTES_MAX, u32, D>(from)?;
+    let precisions = [1000, 500, 200, 100];
+    Ok(precisions.into_iter().find(|precision| *precision <= given).unwrap_or(100))
 }
 
 fn master_id<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {

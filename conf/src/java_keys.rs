@@ -47,16 +47,16 @@ const HA: KeyList = "
     enableControllerMode controllerAddr brokerHeartbeatInterval brokerNotActiveTimeoutMillis";
 
 const TIMER: KeyList = "
-    timerWheelEnable timerPrecisionMs timerRollWindowSlot timerMaxDelaySec
-    timerFlushIntervalMs mappedFileSizeTimerLog timerCongestNumEachSlot timerStopEnqueue
-    timerSkipUnknownError timerInterceptDelayLevel appendTopicForTimerDeleteKey
-    timerWheelSnapshotFlush timerRocksDBEnable";
+    timerStopEnqueue timerSkipUnknownError timerInterceptDelayLevel timerEnableDisruptor
+    timerEnableCheckMetrics timerEnableRetryUntilSuccess timerGetMessageThreadNum
+    timerPutMessageThreadNum timerProgressLogIntervalMs timerMetricSmallThreshold
+    timerWheelSnapshotFlush timerWheelSnapshotIntervalMs timerRocksDBEnable";
 
 const BROKER: KeyList = "
     fetchNamesrvAddrByAddressServer fetchNameSrvAddrByDnsLookup rmqAddressServerDomain
     rmqAddressServerSubGroup clusterTopicEnable brokerTopicEnable
     brokerFastFailureEnable flushConsumerOffsetHistoryInterval transferMsgByHeap
-    startAcceptSendRequestTimeStamp rejectTransactionMessage transactionOpMsgMaxSize
+    startAcceptSendRequestTimeStamp transactionOpMsgMaxSize
     transactionOpBatchInterval disableConsumeIfConsumerReadSlowly consumerFallbehindThreshold
     enableCalcFilterBitMap filterSupportRetry expectConsumerNumUseFilter
     maxErrorRateOfBloomFilter filterDataCleanTimeSpan aclEnable authenticationEnabled
@@ -65,7 +65,7 @@ const BROKER: KeyList = "
     filterServerNums maxDelayTime serverLoadBalancerEnable
     litePullMessageEnable rejectPullConsumerEnable useServerSideResetOffset
     enableBroadcastOffsetStore enableSingleTopicRegister enableSplitRegistration
-    splitRegistrationSize recallMessageEnable consumerOffsetUpdateVersionStep
+    splitRegistrationSize consumerOffsetUpdateVersionStep
     delayOffsetUpdateVersionStep subscriptionExpiredTimeout metricsLabel
     metricsInDelta metricsGrpcExporterTarget metricsGrpcExporterHeader
     metricGrpcExporterTimeOutInMills metricGrpcExporterIntervalInMills
@@ -118,6 +118,7 @@ pub(crate) fn refusal(key: &str, value: &str) -> Option<&'static str> {
         "storeType" if value.eq_ignore_ascii_case("defaultRocksDB") => {
             Some("cannot read queues and offsets that are kept in RocksDB")
         }
+        "timerRocksDBEnable" if on => Some("cannot read timers that are kept in RocksDB"),
         "aclEnable" | "authenticationEnabled" | "authorizationEnabled" if on => {
             Some("cannot check who a client is yet, and does not let everybody in instead")
         }
@@ -149,5 +150,6 @@ mod tests {
         assert!(refusal("aclEnable", "TRUE").is_some());
         assert!(refusal("storeType", "defaultrocksdb").is_some());
         assert_eq!(refusal("useABSLock", "true"), None);
+        assert!(refusal("timerRocksDBEnable", "true").is_some());
     }
 }

@@ -49,7 +49,7 @@ mod values;
 pub use broker::{BrokerConfig, Role};
 pub use broker_parts::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, PullConfig,
-    RegistrationConfig, RetentionConfig, StoreConfig, TopicConfig, TransactionConfig,
+    RegistrationConfig, RetentionConfig, StoreConfig, TimerConfig, TopicConfig, TransactionConfig,
 };
 pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};

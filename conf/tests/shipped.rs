@@ -52,6 +52,8 @@ fn another(key: &str, value: &str) -> String {
         "metricsExporterType" => "DISABLE",
         "namesrvAddr" => "ns:1",
         "registerNameServerPeriod" => "20000",
+        "timerPrecisionMs" => "500",
+        "timerCongestNumEachSlot" => "5",
         "deleteWhen" => "05;23",
         "diskSpaceCleanForciblyRatio" => "80",
         "diskSpaceWarningLevelRatio" => "80",

@@ -121,10 +121,16 @@ pub(crate) fn light_queues<'a>(
     let names = value(INNER_MULTI_DISPATCH).filter(|_| is_served);
     let both = names.and_then(|names| Some((names, value(INNER_MULTI_QUEUE_OFFSET)?)));
     both.into_iter().flat_map(|(names, places)| {
-        names.split(',').zip(places.split(',')).filter_map(|(name, place)| {
-            let place = place.parse().ok().filter(|place| *place < SLOTS_MAX)?;
-            name.starts_with(LIGHT_QUEUE_PREFIX).then_some((name, QueueOffset(place)))
-        })
+        names.split(',').zip(places.split(',')).enumerate().filter_map(
+            move |(at, (name, place))| {
+                // Whoever is named twice has one entry.
+                if names.split(',').take(at).any(|before| before == name) {
+                    return None;
+                }
+                let place = place.parse().ok().filter(|place| *place < SLOTS_MAX)?;
+                name.starts_with(LIGHT_QUEUE_PREFIX).then_some((name, QueueOffset(place)))
+            },
+        )
     })
 }
 
@@ -345,6 +351,24 @@ fn entry<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn light_queues_are_named_once_and_have_a_place() {
+        let found = |topic: &str, names: &str, places: &str| {
+            let mut text = String::new();
+            properties::append(&mut text, INNER_MULTI_DISPATCH, names);
+            properties::append(&mut text, INNER_MULTI_QUEUE_OFFSET, places);
+            light_queues(topic, &text)
+                .map(|(name, at)| format!("{name} {}", at.0))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("t", "%LMQ%a,x,%LMQ%b", "5,,7"), ["%LMQ%a 5", "%LMQ%b 7"]);
+        assert_eq!(found("t", "%LMQ%a,%LMQ%b,%LMQ%a", "5,7,5"), ["%LMQ%a 5", "%LMQ%b 7"]);
+        assert_eq!(found("t", "%LMQ%a,%LMQ%b", "x"), [""; 0]);
+        for topic in ["%RETRY%g", "rmq_sys_x", SCHEDULE_TOPIC] {
+            assert_eq!(found(topic, "%LMQ%a", "5"), [""; 0], "{topic}");
+        }
+    }
 
     #[test]
     fn levels_beyond_the_last_have_its_delay() {

@@ -18,6 +18,7 @@
 //! | [`pull`], [`offset_by_time`] | connections | read for consumers |
 //! | [`retention`] | one cleaner | decides what goes, and when the disk is too full |
 //! | [`JsonFile`] | the owner of some metadata | keeps it, crash-safe |
+//! | [`timer::TimerStore`] | one actor | keeps what waits for a time |
 //! | [`inspect`] | whoever has no broker running | checks, prints and mends a store |
 //!
 //! Everything reaches the disk through [`Disk`]; over a [`MemDisk`] the whole store runs without files
@@ -49,6 +50,7 @@ mod reader;
 pub mod retention;
 mod segment;
 mod store;
+pub mod timer;
 
 pub use checkpoint::DispatchMark;
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -1,4 +1,4 @@
-//! What outlives the process: acknowledged messages, delayed ones that are pending, and after an
+//! What outlives the process: acknowledged messages, delayed and timed ones that are pending, and after an
 //! orderly stop everything else as well.
 //!
 //! The daemon runs as a child process and is killed with SIGKILL, so that no code of its own gets to
@@ -16,6 +16,7 @@ mod killed;
 mod popped;
 mod progress;
 mod stopped;
+mod timed;
 
 use gantry_client::{Client, MessageExt, MessageQueue, PullRequest};
 use gantry_codec::{

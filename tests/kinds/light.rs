@@ -218,9 +218,11 @@ async fn a_light_queue_can_be_deleted_and_begins_anew() {
     client.commit_offset("readers", &queue("%LMQ%b"), 1).await.unwrap();
     client.admin().delete_topic(&daemon.broker, "%LMQ%b").await.unwrap();
     assert!(!home.store("consumequeue/%LMQ%b/0").exists());
-    producer.send(&for_queues("two", "%LMQ%a,%LMQ%b")).await.unwrap();
+    // Named twice, it is there once.
+    producer.send(&for_queues("two", "%LMQ%a,%LMQ%b,%LMQ%a")).await.unwrap();
     assert_eq!(bodies(&client, "%LMQ%b", 1).await, ["two"]);
-    assert_eq!(bodies(&client, "%LMQ%a", 2).await, ["one", "two"]);
+    producer.send(&for_queues("three", "%LMQ%a")).await.unwrap();
+    assert_eq!(bodies(&client, "%LMQ%a", 3).await, ["one", "two", "three"]);
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ fn figures_follow_what_happens() {
         assert_eq!(page.value("gantry_actors", &[("kind", "appender")]), 1.0);
         assert_eq!(page.value("gantry_mailbox_messages", &[("kind", "appender")]), 0.0);
         assert!(page.all("gantry_consumption_findings", &[]).len() >= 4);
+        assert_eq!(page.value("rocketmq_half_messages", &[]), 0.0);
+        assert_eq!(page.value("gantry_timers_waiting", &[]), 0.0);
     });
 }
 

@@ -9,3 +9,4 @@ mod traffic;
 
 mod panics;
 mod rig;
+mod transactions;

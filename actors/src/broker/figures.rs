@@ -18,6 +18,7 @@ use crate::{
         process::ProcessFigures,
         scrape::{Scrape, Serving},
         store::LogFigures,
+        timers::Timers,
         traffic::{Incoming, Outgoing},
     },
     pop::waiters::WaiterCount,
@@ -86,6 +87,10 @@ impl Start<'_> {
             clock: self.seams.clock.clone(),
             names_max,
         }));
+        sources.register(Arc::new(Timers {
+            figures: shared.timers.clone(),
+            clock: self.seams.clock.clone(),
+        }));
         let (topics, groups) = (shared.topics.clone(), shared.control.directory().clone());
         sources.register(Arc::new(KeptOut::new(topics, groups, names_max)));
         sources.register(Arc::new(Clients {
@@ -98,6 +103,7 @@ impl Start<'_> {
         scrape.serves(Serving {
             log_state: shared.log_state.clone(),
             watch: shared.control.watch().clone(),
+            transactions: shared.transactions.clone(),
         });
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         preparer::{PIECE_BYTES, Preparer},
         state::LogState,
     },
+    timer::TimerFigures,
     topic::{Facts, OpenQueue, TopicTable},
 };
 
@@ -199,6 +200,7 @@ impl Start<'_> {
         control: &group::Control,
         actors: &LogActors,
         index: Option<Index>,
+        timers: Arc<TimerFigures>,
     ) -> Result<Addr<Shell<Cleaner>>, BrokerStartError> {
         let retention = &self.config.retention;
         let parts = CleanerParts {
@@ -213,6 +215,7 @@ impl Start<'_> {
             offsets: control.offsets().clone(),
             policy: retention_policy(retention),
             keeps_unconsumed: retention.never_delete_unconsumed,
+            timers,
             interval: retention.clean_resource_interval,
             file_interval: retention.delete_commit_log_files_interval,
             log_to: self.child_log("cleaner"),

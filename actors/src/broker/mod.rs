@@ -2,7 +2,8 @@
 //!
 //! [`Broker::start`] reads from top to bottom as the start order; the supervision tree stops them in
 //! reverse. Nothing here is on a message's way. The files below this one start the parts: `ports`,
-//! `log`, `topics`, `consumption`, `figures`; `settings` gives them what they take from the configuration.
+//! `log`, `topics`, `timers`, `consumption`, `figures`; `settings` gives them what they take from the
+//! configuration.
 //!
 //! Failure policy: a start that fails stops what it has begun, and says why ([`BrokerStartError`]).
 //!
@@ -12,10 +13,12 @@
 //! | `io-N` | connections; with few cores the appender too |
 //! | `log` | the appender, if it has a thread of its own |
 //! | `dispatch` | dispatcher, queues, schedule, groups, pops, undertaker |
+//! | `transactions` | transactions; with few cores on `io-0`, beside the appender |
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
 //! | `metrics` | the port of figures and health |
+//! | `timer`, `timer-flush` | the timers, and what brings them to the disk |
 //! | `watch` | the watch over the consumption, which reads indexes |
 
 mod consumption;
@@ -24,7 +27,9 @@ mod figures;
 mod log;
 mod ports;
 mod settings;
+mod timers;
 mod topics;
+mod transactions;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -222,6 +227,7 @@ impl Start<'_> {
         });
         let control = self.start_groups(&store, &facts, &topics, advertised).await?;
         self.start_schedule(&store, &table, &levels, &actors.appender).await?;
+        let timers = self.start_timers(&store, &table, &actors.appender).await?;
         let session = self.session_config(advertised, &levels, store.report().log_end);
         let cold = self.start_cold_readers().await?;
         let undertaker = self.start_undertaker(&store, &table, &topics, &actors.appender).await?;
@@ -248,8 +254,18 @@ impl Start<'_> {
         };
         self.register_pops(&parts.waiting);
         let pops = self.start_pops(&store, parts, &control).await?;
-        let cleaner =
-            self.start_cleaner(&store, &facts, &control, &actors, key_index.index()).await?;
+        let transactions = self
+            .start_transactions(&store, &facts, &topics, &control, &actors, &session, &cold)
+            .await?;
+        let cleaner = self.start_cleaner(
+            &store,
+            &facts,
+            &control,
+            &actors,
+            key_index.index(),
+            timers.clone(),
+        );
+        let cleaner = cleaner.await?;
 
         let shared = Arc::new(Shared {
             config: session,
@@ -260,6 +276,8 @@ impl Start<'_> {
             facts,
             control,
             pops,
+            transactions,
+            timers,
             log: store.log().clone(),
             key_queries: key_index.queries.clone(),
             log_state: actors.state.clone(),

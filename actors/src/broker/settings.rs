@@ -108,6 +108,8 @@ impl Start<'_> {
             limits: PullLimits { started_at, ..self.pull_limits() },
             stores_replies: self.config.topics.store_reply_message_enable,
             skip_damaged: self.config.pull.skip_damaged_messages,
+            reject_transactions: self.config.transactions.reject_transaction_message,
+            timers: self.timer_rules(),
         }
     }
 
@@ -130,6 +132,7 @@ impl Start<'_> {
             default_queues: topics.default_topic_queue_nums as i32,
             delay_levels: topics.message_delays.len() as i32,
             trace_topic: topics.trace_topic_enable.then(|| topics.msg_trace_topic_name.clone()),
+            timer_topic: self.config.timers.timer_wheel_enable,
         }
     }
 

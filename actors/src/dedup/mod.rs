@@ -17,7 +17,7 @@
 //! a hint, and no collision, no appender that died with half a round and no file that is gone makes
 //! two different messages one.
 //!
-//! At start the windows are filled again from the queues ([`refill`]). Memory: some 50 bytes a key, of as many keys
+//! At start the windows are filled again from the queues ([`refill()`]). Memory: some 50 bytes a key, of as many keys
 //! as the attribute allows; beyond that the oldest are forgotten before their time, which is logged.
 //!
 //! | file | what |

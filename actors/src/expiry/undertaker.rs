@@ -3,7 +3,7 @@
 //! A session or a group's pops that have met expired messages order a [`Bury`] before they lead their
 //! consumer past them, and go on when it is done. The messages are stored in the group's dead-letter topic,
 //! which is made if need be, with what they had and what tells where they are from. Only then they
-//! are noted as passed over in the group's [`Account`], and only then the group's offset moves: a crash
+//! are noted as passed over in the group's [`Account`](super::Account), and only then the group's offset moves: a crash
 //! between makes two letters of one message, and never none.
 //!
 //! One order is carried out at a time, in the order in which they came; who meets the same messages

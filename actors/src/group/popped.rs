@@ -3,7 +3,7 @@
 //! Who pops needs no heartbeat, and 5.x clients behind a proxy send none. As in the Java broker, a pop makes
 //! its group's filter known for the topic, and for the retry topics that it reads along; tools that ask how far
 //! the group is behind are told by that. It makes nobody a member: there is nobody to be told of others.
-//! Bounded: topics beyond [`TOPICS_MAX`] are not noted.
+//! Bounded: topics beyond 4096 are not noted.
 
 use std::{
     collections::HashMap,

@@ -7,17 +7,21 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use actix::Recipient;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::client::Client;
-use crate::net::{ConnectionHandle, ConnectionId};
+use crate::{
+    net::{ConnectionHandle, ConnectionId},
+    transaction::orders::GroupsAppeared,
+};
 
 /// The published look-ups; clones read the same table.
 #[derive(Clone, Default)]
@@ -28,6 +32,8 @@ struct Published {
     tables: ArcSwap<Tables>,
     /// Whose turn it is among the producers of a group.
     turn: AtomicUsize,
+    /// Who is told of groups that get their first producer.
+    watcher: Mutex<Option<Recipient<GroupsAppeared>>>,
 }
 
 #[derive(Clone, Default)]
@@ -49,6 +55,19 @@ impl ProducerDirectory {
     pub fn each(&self, f: impl FnMut(&Client)) {
         let tables = self.0.tables.load();
         tables.by_group.values().flat_map(|producers| producers.iter()).for_each(f);
+    }
+
+    /// Has `watcher`, from now on and in place of any other, told of groups that get their first
+    /// producer: whoever finds none for a group after this call is told of the next one.
+    pub fn watch(&self, watcher: Recipient<GroupsAppeared>) {
+        *self.0.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+    }
+
+    fn tell(&self, appeared: Vec<Arc<str>>) {
+        let watcher = self.0.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watcher) = watcher.as_ref().filter(|_| !appeared.is_empty()) {
+            watcher.do_send(GroupsAppeared(appeared));
+        }
     }
 
     /// The connection of the producer with that client id.
@@ -174,14 +193,16 @@ impl ProducerTable {
         for Entry { producer, .. } in all {
             tables.by_client.insert(producer.id.clone(), producer.connection.clone());
         }
-        self.directory.0.tables.store(Arc::new(tables));
+        let before = self.directory.0.tables.swap(Arc::new(tables));
+        let appeared = self.groups.keys().filter(|group| !before.by_group.contains_key(&***group));
+        self.directory.tell(appeared.cloned().collect());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::testing::client;
+    use crate::group::testing::{client, run, settle};
 
     const EXPIRY: Duration = Duration::from_secs(120);
 
@@ -255,5 +276,46 @@ mod tests {
         let mut next = ProducerTable::new(directory, start + EXPIRY, 5);
         assert_eq!(next.group("g").unwrap()[0].heard_ms, 5);
         assert!(next.expire(EXPIRY, start + EXPIRY * 2).is_empty());
+    }
+
+    #[derive(Default)]
+    struct Watcher(Arc<Mutex<Vec<Arc<str>>>>);
+
+    impl actix::Actor for Watcher {
+        type Context = actix::Context<Self>;
+    }
+
+    impl actix::Handler<GroupsAppeared> for Watcher {
+        type Result = ();
+
+        fn handle(&mut self, GroupsAppeared(groups): GroupsAppeared, _: &mut Self::Context) {
+            self.0.lock().unwrap().extend(groups);
+        }
+    }
+
+    #[test]
+    fn a_groups_first_producer_is_told_of() {
+        run(async {
+            let ((mut table, directory), now) = (table(), Instant::now());
+            let watcher = Watcher::default();
+            let seen = watcher.0.clone();
+            directory.watch(actix::Actor::start(watcher).recipient());
+            for number in 1..3 {
+                table.beat("g", client(number, "one"), now, 0);
+                table.publish();
+            }
+            table.close(ConnectionId(1));
+            table.publish();
+            table.close(ConnectionId(2));
+            table.publish();
+            table.beat("g", client(3, "one"), now, 0);
+            table.publish();
+            settle().await;
+            assert_eq!(
+                *seen.lock().unwrap(),
+                ["g".into(), "g".into()],
+                "the first, and the next one"
+            );
+        });
     }
 }

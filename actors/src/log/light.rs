@@ -72,17 +72,22 @@ impl LightPlaces {
     /// Takes an offset in each queue; the properties with them. The queues go to `taken`.
     pub(super) fn take(self, round: u64, taken: &mut Vec<Arc<QueueSlot>>) -> String {
         let mut places = String::new();
+        let mut given: Vec<(Arc<QueueSlot>, u64)> = Vec::new();
         for (number, slot) in self.slots.into_iter().enumerate() {
             if number > 0 {
                 places.push(',');
             }
             let Some(slot) = slot else { continue };
-            // It was settled, so that it has an offset to give.
-            if let Ok(offset) = slot.take_offsets(round, 1) {
+            // Whoever is named twice has one place. It was settled, so that it has an offset to give.
+            let known = given.iter().find(|(before, _)| Arc::ptr_eq(before, &slot));
+            let offset =
+                known.map_or_else(|| slot.take_offsets(round, 1).ok(), |(_, at)| Some(*at));
+            if let Some(offset) = offset {
                 places.push_str(itoa::Buffer::new().format(offset));
-                taken.push(slot);
+                given.push((slot, offset));
             }
         }
+        taken.extend(given.into_iter().map(|(slot, _)| slot));
         let mut properties = self.properties;
         names::append(&mut properties, INNER_MULTI_QUEUE_OFFSET, &places);
         properties

@@ -1,10 +1,10 @@
-//! How the actors are, by kind, and what the watch over the consumption has found.
+//! How the actors are, by kind, what the watch over the consumption has found, and how transactions are.
 //!
 //! Actors are asked for this through their mailboxes, so it is gathered before a page is begun.
 
 use std::{collections::BTreeMap, fmt};
 
-use gantry_codec::body::FindingCount;
+use gantry_codec::body::{FindingCount, TransactionList};
 use gantry_supervisor::{Counters, KindState, Mail};
 
 use super::page::{Labels, Page, Source};
@@ -16,6 +16,8 @@ pub struct Actors {
     pub kinds: BTreeMap<&'static str, KindState>,
     /// Findings by kind; nothing if the watch has not answered.
     pub findings: BTreeMap<String, FindingCount>,
+    /// Transactions, without a list of them; nothing if their actor has not answered.
+    pub transactions: Option<TransactionList>,
 }
 
 impl Actors {
@@ -38,6 +40,23 @@ impl Actors {
     ) -> fmt::Result {
         let rows = self.kinds.iter().map(|(kind, state)| (of(kind), value(&state.counters)));
         page.counters(name, help, rows)
+    }
+
+    fn write_transactions(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |value: fn(&TransactionList) -> u64| {
+            self.transactions.as_ref().map(|list| (Labels::new(), value(list)))
+        };
+        page.gauges(
+            "rocketmq_half_messages",
+            "Open transactions.",
+            of(|list| list.open).map(|(labels, open)| (labels, open as f64)),
+        )?;
+        let help = "Transactions committed since their actor started.";
+        page.counters("rocketmq_commit_messages_total", help, of(|list| list.committed))?;
+        let help = "Transactions rolled back since their actor started.";
+        page.counters("rocketmq_rollback_messages_total", help, of(|list| list.rolled_back))?;
+        let help = "Transactions that nobody could decide since their actor started.";
+        page.counters("gantry_transactions_given_up_total", help, of(|list| list.given_up))
     }
 
     /// Of those kinds that were asked.
@@ -105,6 +124,7 @@ impl Source for Actors {
             "gantry_consumption_findings_total",
             "What has been wrong with the consumption since the start.",
             findings(|count| count.begun),
-        )
+        )?;
+        self.write_transactions(page)
     }
 }

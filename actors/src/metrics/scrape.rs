@@ -23,6 +23,7 @@ use super::{
 use crate::{
     group::{Diagnose, Watch},
     log::state::LogState,
+    transaction::{Transactions, operate::ListTransactions},
 };
 
 /// How long actors may take to answer before a page is made without them.
@@ -57,6 +58,8 @@ pub struct Serving {
     pub log_state: Arc<LogState>,
     /// Who watches over the consumption.
     pub watch: Ref<Watch>,
+    /// Has the open transactions.
+    pub transactions: Ref<Transactions>,
 }
 
 impl Scrape {
@@ -84,8 +87,14 @@ impl Scrape {
             let answer = timeout(ANSWERS_LIMIT, watch.send(Diagnose { group: None })).await;
             Some(answer.ok()?.ok()?.counts)
         };
-        let (kinds, findings) = tokio::join!(self.tree.probe(ANSWERS_LIMIT, FEW), found);
-        Actors { kinds, findings: findings.unwrap_or_default() }
+        let counted = async {
+            let order = ListTransactions::default();
+            let transactions = &self.serving.get()?.transactions;
+            timeout(ANSWERS_LIMIT, transactions.send(order)).await.ok()?.ok()
+        };
+        let probed = self.tree.probe(ANSWERS_LIMIT, FEW);
+        let (kinds, findings, transactions) = tokio::join!(probed, found, counted);
+        Actors { kinds, findings: findings.unwrap_or_default(), transactions }
     }
 
     fn health(&self) -> Answer {

@@ -7,7 +7,7 @@
 //! handed to the group's actor, which from then on treats it as popped here.
 //!
 //! Both topics are read once, at the start, from where the last start has read to; this broker never
-//! writes them. On the way back Java needs nothing: the group's offset is not behind any message that
+//! writes such messages, nor delivers those that wait in the first one. On the way back Java needs nothing: the group's offset is not behind any message that
 //! is out.
 
 use std::{
@@ -150,6 +150,11 @@ impl Findings {
     }
 }
 
+/// Whether an entry with this code can be of such a message.
+fn is_about_pops(tags_code: i64) -> bool {
+    [CHECKPOINT, ACK, BATCH_ACK].iter().any(|tag| i64::from(names::tag_hash(tag)) == tags_code)
+}
+
 fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     fastjson::from_slice(body).ok()
 }
@@ -209,6 +214,10 @@ impl JavaPops<'_> {
             let end = ends.entry(slot.queue_id).or_default();
             for offset in queue.min_offset().0.max(*end)..queue.max_offset().0 {
                 let entry = queue.entry(QueueOffset(offset));
+                // The timer topic holds users' messages too, perhaps very many of them.
+                if entry.is_some_and(|entry| !is_about_pops(entry.tags_code)) {
+                    continue;
+                }
                 let stored = entry.and_then(|entry| self.log.record_at(entry.offset));
                 match stored.as_deref().map(Record::decode) {
                     Some(Ok(record)) => f(slot.queue_id, offset, &record),

@@ -5,7 +5,10 @@
 //! the keys that tools read; those that count what there is none of here (thread pools and their queues)
 //! are 0, so that nothing is shown as missing.
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    sync::{Arc, atomic::Ordering},
+};
 
 use gantry_codec::{
     Command,
@@ -16,7 +19,10 @@ use gantry_conf::Effective;
 use gantry_storage::{Clock, Disk};
 
 use super::Shared;
-use crate::{log::dispatcher::DispatchSignal, net::Outcome, traffic::Traffic};
+use crate::{
+    log::dispatcher::DispatchSignal, net::Outcome, topic::names::WHEEL_TIMER_TOPIC,
+    traffic::Traffic,
+};
 
 /// Pools of the Java broker, whose lengths and waiting times tools show.
 const POOLS: [&str; 6] = ["send", "pull", "query", "endTransaction", "ack", "litePull"];
@@ -92,7 +98,30 @@ fn runtime(shared: &Shared) -> Vec<(String, String)> {
     table.put("remainHowManyDataToFlush", max.0.saturating_sub(log.flushed_offset().0));
     disk(shared, &mut table);
     pools(&mut table);
+    timers(shared, now, &mut table);
     table.0
+}
+
+/// Java's figures, and how late messages were since the start.
+fn timers(shared: &Shared, now: i64, table: &mut Table) {
+    let figures = &shared.timers;
+    let slot = shared.topics.get(WHEEL_TIMER_TOPIC).and_then(|view| view.queue(0).cloned());
+    let end = slot.and_then(|slot| slot.range().ok()).map_or(0, |(_, max)| max);
+    let read_time = figures.read_time_ms.load(Ordering::Relaxed);
+    // In seconds, and no second behind in the slot of now.
+    let behind = if read_time > 0 { (now - read_time) / 1_000 } else { 0 };
+    table.put("timerReadBehind", behind.max(0));
+    let taken_in = figures.queue_offset.load(Ordering::Relaxed);
+    table.put("timerOffsetBehind", end.saturating_sub(taken_in));
+    table.put("timerCongestNum", figures.waiting.load(Ordering::Relaxed));
+    for (name, rate) in ["timerEnqueueTps", "timerDequeueTps"].iter().zip(&figures.rates) {
+        table.put(*name, rate.load(Ordering::Relaxed) as f64 / 1_000.0);
+    }
+    let lateness = figures.lateness();
+    table.put("timerDeliveredTotal", lateness.count);
+    table.put("timerLatenessP50Ms", lateness.p50_ms);
+    table.put("timerLatenessP99Ms", lateness.p99_ms);
+    table.put("timerLatenessMaxMs", lateness.max_ms);
 }
 
 fn traffic(traffic: &Traffic, now: i64, table: &mut Table) {
@@ -133,10 +162,7 @@ fn pools(table: &mut Table) {
         }
         table.put(format!("{pool}ThreadPoolQueueCapacity"), i32::MAX);
     }
-    for name in ["EndTransactionQueueSize", "pageCacheLockTimeMills", "timerReadBehind"] {
-        table.put(name, 0);
-    }
-    for name in ["timerOffsetBehind", "timerCongestNum", "timerEnqueueTps", "timerDequeueTps"] {
+    for name in ["EndTransactionQueueSize", "pageCacheLockTimeMills"] {
         table.put(name, 0);
     }
 }

@@ -3,7 +3,8 @@
 //! A plain struct, one per connection, called on the connection's thread. The data path is here:
 //! `send` prepares messages and hands one batch per burst to the appender, `reply` brings answers of
 //! request-reply to those who asked, `pull` reads the published views and answers from the mapped log, `lookup` answers offset and message queries,
-//! `query` those by key, `figures` and `about` what tools ask about queues and the broker.
+//! `query` those by key, `figures` and `about` what tools ask about queues and the broker, `transaction`
+//! passes on what producers have decided.
 //! Everything about groups, producers and offsets goes to [`crate::group`], everything about topics
 //! to [`crate::topic`].
 //!
@@ -22,11 +23,14 @@ mod pop;
 mod properties;
 mod pull;
 mod query;
+mod recall;
 mod reply;
 mod send;
 mod send_back;
 mod shared;
+mod timers;
 mod topics;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -48,6 +52,7 @@ use crate::{
     net::{ConnectionHandle, ConnectionId, Deliver, Outbox, Outcome, Service},
     pop::back::Told,
     topic::TopicView,
+    transaction::End,
 };
 
 /// What other actors send back to a session.
@@ -75,6 +80,8 @@ pub struct Session {
     /// Batches that came back empty and are used again.
     #[expect(clippy::vec_box, reason = "the boxes came through a mailbox and leave through one")]
     spare_batches: Vec<Box<SendBatch>>,
+    /// Ends of transactions in this burst, to which nobody waits for an answer.
+    ends: Vec<End>,
     /// Bytes of bodies that the appender has not answered yet.
     held_bytes: usize,
     held_pulls: usize,
@@ -98,6 +105,7 @@ impl Session {
             reply_to: None,
             batch: Box::default(),
             spare_batches: Vec::new(),
+            ends: Vec::new(),
             held_bytes: 0,
             held_pulls: 0,
             message_ids: String::new(),
@@ -166,9 +174,16 @@ impl Service for Session {
             rq::GET_BROKER_CONFIG | rq::GET_BROKER_RUNTIME_INFO => about::answer(&self.shared, cmd),
             rq::CONSUME_MESSAGE_DIRECTLY => direct::consume(&self.shared, cmd),
             rq::CONSUMER_SEND_MSG_BACK => self.send_back(cmd),
+            rq::END_TRANSACTION => self.end_transaction(cmd),
+            rq::RESUME_CHECK_HALF_MESSAGE => transaction::resume(&self.shared, cmd),
+            rq::LIST_TRANSACTIONS => transaction::list(&self.shared, cmd),
             rq::DELETE_EXPIRED_COMMITLOG
             | rq::CLEAN_EXPIRED_CONSUMEQUEUE
             | rq::CLEAN_UNUSED_TOPIC => cleaning::request(&self.shared, cmd),
+            rq::RECALL_MESSAGE => self.recall(cmd, conn),
+            rq::GET_TIMER_CHECK_POINT | rq::GET_TIMER_METRICS => {
+                Outcome::Reply(timers::answer(&self.shared, &cmd))
+            }
             code if pop::handles(code) => self.pop_request(cmd, conn),
             rq::DELETE_SUBSCRIPTIONGROUP => self.delete_group(cmd, conn),
             code if topics::handles(code) => topics::request(&self.shared, cmd),
@@ -179,6 +194,7 @@ impl Service for Session {
 
     fn burst_end(&mut self, _: &ConnectionHandle, _: &mut Outbox) {
         self.hand_over();
+        self.hand_over_ends();
         self.control.burst_end();
     }
 

@@ -16,7 +16,9 @@ use crate::{
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
     metrics::Metrics,
     pop::Pops,
+    timer::{TimerFigures, TimerRules},
     topic::{Facts, LightTopics, TopicTable, TopicView, Topics},
+    transaction::Transactions,
 };
 
 /// Settings of the data path.
@@ -48,6 +50,10 @@ pub struct SessionConfig {
     pub stores_replies: bool,
     /// Whether consumers are led past damaged messages instead of being told of them.
     pub skip_damaged: bool,
+    /// Whether half messages are refused.
+    pub reject_transactions: bool,
+    /// What timed messages may ask for.
+    pub timers: TimerRules,
 }
 
 /// See the module's text.
@@ -68,6 +74,10 @@ pub struct Shared {
     pub control: Control,
     /// Pops.
     pub pops: Pops,
+    /// Ends transactions.
+    pub transactions: Addr<Shell<Transactions>>,
+    /// How the timers are doing.
+    pub timers: Arc<TimerFigures>,
     /// The log, to read.
     pub log: CommitLog,
     /// How queries by key are answered.

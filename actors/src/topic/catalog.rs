@@ -37,6 +37,8 @@ pub struct CatalogConfig {
     pub delay_levels: i32,
     /// The topic of traces, if it is made at start.
     pub trace_topic: Option<String>,
+    /// Whether timed messages are served, which have a topic of their own.
+    pub timer_topic: bool,
 }
 
 /// Why a topic could not be made or changed.
@@ -139,6 +141,9 @@ impl Catalog {
         add(names::HALF_TOPIC, 1, work);
         add(names::OP_HALF_TOPIC, 1, work);
         add(&format!("{}_REPLY_TOPIC", config.cluster), 1, work);
+        if config.timer_topic {
+            add(names::WHEEL_TIMER_TOPIC, 1, work);
+        }
         if let Some(topic) = &config.trace_topic {
             add(topic, 1, work);
         }
@@ -267,6 +272,7 @@ mod tests {
             default_queues: 8,
             delay_levels: 18,
             trace_topic: None,
+            timer_topic: true,
         };
         let (disk, clock) = (Arc::new(MemDisk::new()), Arc::new(ManualClock::new(1)));
         Catalog::open(config, "/config/topics.json".into(), disk, clock).unwrap()

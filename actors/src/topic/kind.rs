@@ -2,7 +2,7 @@
 //!
 //! | attribute | value | what comes of it |
 //! |---|---|---|
-//! | `message.type` | one of [`MESSAGE_TYPES`] | with `PRIORITY`, pops take the queues from the highest number down; brokers check sends against none of them (the proxy does) |
+//! | `message.type` | one of `MESSAGE_TYPES` | with `PRIORITY`, pops take the queues from the highest number down; brokers check sends against none of them (the proxy does) |
 //! | `queue.type` | `SimpleCQ` | as without it |
 //! | | `BatchCQ` | refused: such a topic keeps a client batch as one record, and its queues in files of another kind (store.md 2.4), which are not served |
 //!

@@ -10,6 +10,7 @@ pub mod dlq;
 pub mod query_msg_trace_by_id;
 pub mod reset_offset_by_time;
 pub mod skip_accumulated_message;
+pub mod transactions;
 pub mod update_sub_group;
 
 use crate::{args::Command, cluster::Cluster, error::AdminError, report::Report};
@@ -30,6 +31,7 @@ pub async fn run(cluster: &Cluster, command: &Command) -> Result<Report, AdminEr
         Command::DeleteSubGroup(args) => delete_sub_group::run(cluster, args).await,
         Command::QueryMsgTraceById(args) => query_msg_trace_by_id::run(cluster, args).await,
         Command::Dlq(args) => dlq::run(cluster, args).await,
+        Command::Transactions(args) => transactions::run(cluster, args).await,
         Command::Diagnose(args) => diagnose::run(cluster, args).await,
     }
 }

@@ -21,6 +21,7 @@ use self::parcel::Parcel;
 use self::receipt::{Origin, receipt};
 pub use self::receipt::{SendError, SendInFlight, SendReceipt, SendStatus};
 pub use self::transaction::TransactionEnd;
+pub(crate) use self::transaction::outcome_code;
 use crate::client::Client;
 use crate::error::CallError;
 use crate::message::Message;

@@ -19,6 +19,15 @@ pub enum TransactionEnd {
     Unknown,
 }
 
+/// The number of an outcome in the protocol.
+pub(crate) fn outcome_code(end: TransactionEnd) -> i32 {
+    match end {
+        TransactionEnd::Commit => transaction::COMMIT,
+        TransactionEnd::Rollback => transaction::ROLLBACK,
+        TransactionEnd::Unknown => transaction::UNKNOWN,
+    }
+}
+
 /// The end of the transaction whose half message has this receipt: the broker finds it by the log
 /// offset in the offset message id.
 pub(super) fn end_of(
@@ -33,11 +42,7 @@ pub(super) fn end_of(
         producer_group: group.to_owned(),
         tran_state_table_offset: half.queue_offset,
         commit_log_offset: i64::try_from(id.offset).unwrap_or(i64::MAX),
-        commit_or_rollback: match end {
-            TransactionEnd::Commit => transaction::COMMIT,
-            TransactionEnd::Rollback => transaction::ROLLBACK,
-            TransactionEnd::Unknown => transaction::UNKNOWN,
-        },
+        commit_or_rollback: outcome_code(end),
         from_transaction_check: false,
         msg_id: Some(half.unique_key.clone()),
         transaction_id: Some(half.unique_key.clone()),

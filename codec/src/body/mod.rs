@@ -16,6 +16,7 @@ mod pop;
 mod register;
 mod route;
 mod stats;
+mod transactions;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -29,6 +30,7 @@ pub use pop::*;
 pub use register::*;
 pub use route::*;
 pub use stats::*;
+pub use transactions::*;
 
 /// Compact standard JSON.
 ///

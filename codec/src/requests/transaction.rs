@@ -41,6 +41,24 @@ headers! {
         /// The broker's name.
         broker_name: Option<String> = "bname",
     }
+
+    /// RESUME_CHECK_HALF_MESSAGE.
+    ResumeCheckHalfMessageHeader {
+        /// The id of where the half message is stored.
+        msg_id: String = "msgId",
+        /// Its topic; 5.x.
+        topic: Option<String> = "topic",
+    }
+
+    /// LIST_TRANSACTIONS.
+    ListTransactionsHeader {
+        /// Of this group of producers only.
+        group: Option<String> = "group",
+        /// Meant for this topic only.
+        topic: Option<String> = "topic",
+        /// At most so many.
+        limit: i32 = "limit",
+    }
 }
 
 /// [`EndTransactionHeader::commit_or_rollback`]: not decided.

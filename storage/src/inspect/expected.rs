@@ -1,14 +1,14 @@
 //! What a record asks of the derived files: its entries in queues, and its keys in the index.
 
 use gantry_codec::{
-    properties::{self, DELAY, INNER_MULTI_DISPATCH, INNER_MULTI_QUEUE_OFFSET, TAGS},
+    properties::{self, DELAY, TAGS},
     record::{RecordError, RecordHead, sys_flag},
 };
 
 pub(crate) use crate::dispatch::{LIGHT_QUEUE_PREFIX, SCHEDULE_TOPIC};
 use crate::{
     consume_queue::{IndexEntry, entry::SLOTS_MAX},
-    dispatch::DelayLevels,
+    dispatch::{DelayLevels, light_queues},
     index::{keys::RecordKeys, layout::TopicHash},
     offset::PhysicalOffset,
 };
@@ -61,19 +61,9 @@ pub(crate) fn expected_entries<'a>(
         stored: head.store_timestamp,
         is_delayed: level.is_some(),
     });
-    let (Some(queues), Some(slots)) = (
-        properties::get(text, INNER_MULTI_DISPATCH),
-        properties::get(text, INNER_MULTI_QUEUE_OFFSET),
-    ) else {
-        return Ok(());
-    };
-    for (topic, slot) in queues.split(',').zip(slots.split(',')) {
-        let slot = slot.parse().ok().filter(|slot| *slot < SLOTS_MAX);
-        if let (true, Some(slot)) = (topic.starts_with(LIGHT_QUEUE_PREFIX), slot) {
-            let entry = IndexEntry { tags_code: tag, ..entry };
-            let stored = head.store_timestamp;
-            f(ExpectedEntry { topic, queue: 0, slot, entry, stored, is_delayed: false });
-        }
+    for (topic, place) in light_queues(topic, text) {
+        let (slot, stored) = (place.0, head.store_timestamp);
+        f(ExpectedEntry { topic, queue: 0, slot, entry, stored, is_delayed: false });
     }
     Ok(())
 }

@@ -180,7 +180,7 @@ pub(crate) fn check_ends(disk: &dyn Disk, root: &Path, findings: &mut Findings<'
     }
 }
 
-/// The timer wheel and its log, of 5.x; gantry leaves them alone.
+/// The timer wheel and its log, of 5.x; `crate::timer` reads and writes them.
 pub(crate) fn check_timer(disk: &dyn Disk, root: &Path, findings: &mut Findings<'_>) {
     let at_start = "does not use it; Java 5.x would not start";
     for (name, len) in disk.list(root).unwrap_or_default() {

@@ -18,7 +18,11 @@ pub mod limits;
 pub mod unconsumed;
 mod unused;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use actix::{AsyncContext, Message, SpawnHandle};
 use gantry_storage::{
@@ -37,6 +41,7 @@ use self::{
 use super::{dispatcher::DispatchSignal, state::LogState};
 use crate::{
     group::OffsetView,
+    timer::TimerFigures,
     topic::{QueueSlot, Queues, TopicTable, TrimQueue},
 };
 
@@ -88,6 +93,8 @@ pub struct CleanerParts {
     pub policy: RetentionPolicy,
     /// `neverDeleteUnconsumed`.
     pub keeps_unconsumed: bool,
+    /// Says where the oldest timed message lies.
+    pub timers: Arc<TimerFigures>,
     /// Time between rounds.
     pub interval: Duration,
     /// Time between two files of a round.
@@ -233,7 +240,8 @@ impl Cleaner {
     /// The oldest message that has to stay, if that is for the sake of those who need it.
     fn unconsumed(&self) -> Option<Unconsumed> {
         let (parts, now) = (&self.parts, self.parts.clock.now_ms());
-        let oldest = self.consumption().oldest(&parts.topics, &parts.queues, now);
+        let timed = PhysicalOffset(parts.timers.oldest.load(Ordering::Relaxed));
+        let oldest = self.consumption().oldest(&parts.topics, &parts.queues, timed, now);
         oldest.filter(|needed| needed.place < parts.signal.position())
     }
 

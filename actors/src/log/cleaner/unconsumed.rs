@@ -2,8 +2,8 @@
 //!
 //! A group is known by the offsets that it has committed. In a queue of a topic that it consumes, it
 //! needs everything from its offset on; where it has none, the whole queue, as it may just not have got
-//! there. Groups that keep their offsets themselves (broadcasting) are not known here. Delayed messages
-//! are needed until they are due, whoever waits for them.
+//! there. Groups that keep their offsets themselves (broadcasting) are not known here. Delayed and
+//! timed messages are needed until they are due, whoever waits for them.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -13,7 +13,10 @@ use gantry_storage::{
 
 use crate::{
     group::OffsetView,
-    topic::{Queues, TopicRetention, TopicTable, TopicView, names::SCHEDULE_TOPIC},
+    topic::{
+        Queues, TopicRetention, TopicTable, TopicView,
+        names::{SCHEDULE_TOPIC, WHEEL_TIMER_TOPIC},
+    },
 };
 
 /// The oldest message that somebody needs.
@@ -93,8 +96,14 @@ impl Consumption {
         groups.iter().map(|progress| progress.needs(queue_id)).min()
     }
 
-    /// The oldest message that somebody needs.
-    pub fn oldest(&self, topics: &TopicTable, queues: &Queues, now_ms: i64) -> Option<Unconsumed> {
+    /// The oldest message that somebody needs; of those that are timed, the oldest one lies at `timed`.
+    pub fn oldest(
+        &self,
+        topics: &TopicTable,
+        queues: &Queues,
+        timed: PhysicalOffset,
+        now_ms: i64,
+    ) -> Option<Unconsumed> {
         let consumed = self.topics.iter().filter_map(|(topic, groups)| {
             let view = topics.get(topic)?;
             let needed = groups.iter().map(|progress| needed_by(progress, &view, queues));
@@ -102,7 +111,14 @@ impl Consumption {
         });
         let schedule = topics.get(SCHEDULE_TOPIC).filter(|_| self.all);
         let delayed = schedule.as_ref().and_then(|view| not_due(view, queues, now_ms));
-        consumed.chain(delayed).min_by_key(|needed| needed.place)
+        let timed = (self.all && timed < PhysicalOffset(u64::MAX)).then(|| Unconsumed {
+            place: timed,
+            topic: WHEEL_TIMER_TOPIC.into(),
+            queue_id: 0,
+            group: None,
+            offset: 0,
+        });
+        consumed.chain(delayed).chain(timed).min_by_key(|needed| needed.place)
     }
 }
 

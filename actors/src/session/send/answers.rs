@@ -51,7 +51,14 @@ impl Session {
                 OffsetMessageId { host: self.shared.config.store_host, offset: message.offset.0 };
             id.push_to(&mut self.message_ids);
         }
+        if self.is_recall(send, messages, batch) {
+            // Nobody asks where the recall itself lies.
+            let key = messages.first().and_then(|m| batch.properties.get(m.unique_key.clone()));
+            self.message_ids.clear();
+            self.message_ids.push_str(key.unwrap_or_default());
+        }
         let unique_key = messages.first().and_then(|m| batch.properties.get(m.unique_key.clone()));
+        let recall_handle = self.recall_handle(send, messages, batch);
         let reply = SendReply {
             opaque: send.opaque,
             // Stored in either case, and delivered: clients tell the status, and do not send again.
@@ -62,6 +69,7 @@ impl Session {
             queue_id: send.asked_queue as i32,
             queue_offset: *queue_offset as i64,
             transaction_id: unique_key.filter(|key| !key.is_empty()),
+            recall_handle: recall_handle.as_deref(),
             region: &self.shared.config.region,
             trace_on: self.shared.config.trace_on,
         };

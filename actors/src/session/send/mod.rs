@@ -112,11 +112,13 @@ impl Session {
         }
         let mut scan = Scan::of(header.properties);
         batch::check(&header, &scan)?;
-        if scan.half {
+        // A consumer of an old client gives a message of a transaction back with all its properties.
+        scan.half &= header.reconsume_times <= 0 || scan.delay_level == 0;
+        if scan.half && self.shared.config.reject_transactions {
             return Err(SendRefusal::Transactions.into());
         }
-        if scan.timed && scan.delay_level == 0 {
-            return Err(SendRefusal::Timers.into());
+        if scan.half && scan.timed && scan.delay_level == 0 {
+            return Err(SendRefusal::TimedTransaction.into());
         }
         let retry = header.topic.starts_with(RETRY_PREFIX);
         let mut view = view;
@@ -135,7 +137,7 @@ impl Session {
             let last = view.config.write_queue_nums.max(1) as u32 - 1;
             queue_id = priority.min(last) as i32;
         }
-        let placement = self.place(&view, queue_id, &scan)?;
+        let placement = self.place(&view, queue_id, &scan, header.properties)?;
         if scan.ends {
             check_end(header.properties, &view)?;
         }
@@ -182,7 +184,8 @@ impl Session {
         let fresh_key = || shared.unique_keys.next(shared.clock.now_ms());
         let text = &mut self.batch.properties;
         let given = accepted.header.properties;
-        let Some(detour) = accepted.placement.detour_properties(given) else {
+        let detour = accepted.placement.detour_properties(given, &accepted.scan, fresh_key);
+        let Some(detour) = detour else {
             return append_properties(text, given, &accepted.scan, extra, fresh_key);
         };
         append_properties(text, &detour, &Scan::of(&detour), extra, fresh_key)
@@ -209,7 +212,7 @@ impl Session {
             slot: accepted.placement.slot.clone(),
             asked_queue: accepted.placement.asked_queue(),
             messages: first..batch.messages.len(),
-            sys_flag: accepted.header.sys_flag,
+            sys_flag: accepted.placement.sys_flag(accepted.header.sys_flag),
             born_timestamp: accepted.header.born_timestamp,
             born_host: conn.remote(),
             reconsume_times: accepted.reconsume_times,
