@@ -120,6 +120,9 @@ fn command(home: &Path, settings: &[&str]) -> Command {
         "brokerIP1=127.0.0.1",
         // The same in every life, since queues are named after it.
         "brokerName=broker-a",
+        // However full the disk of whoever runs the tests is, no file goes early.
+        "diskMaxUsedSpaceRatio=95",
+        "cleanFileForciblyEnable=false",
     ];
     for setting in own.iter().chain(settings) {
         command.arg("--set").arg(setting);

@@ -164,6 +164,6 @@ mod tests {
             ..GroupLag::default()
         };
         let shown = |expired| show(&lag(expired), false).text();
-        assert!(shown(3).contains("expired") && !shown(0).contains("expired"));
+        assert!(shown(3).contains("EXPIRED") && !shown(0).contains("EXPIRED"));
     }
 }
