@@ -154,6 +154,9 @@ impl Reader {
             "+Inf" | "-Inf" | "NaN" => return Err("a value that is no number".into()),
             text => text.parse().map_err(|_| "no value")?,
         };
+        if labels.contains_key("quantile") {
+            return Err("a label that only summaries have".into());
+        }
         if family.kind != "gauge" && value < 0.0 {
             return Err("a negative count".into());
         }

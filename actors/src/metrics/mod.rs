@@ -49,7 +49,7 @@
 //! | `gantry_consumption_findings`, `gantry_consumption_findings_total` | `kind` | what is wrong with the consumption: now, since the start |
 //! | `rocketmq_half_messages`, `rocketmq_commit_messages_total`, `rocketmq_rollback_messages_total`, `gantry_transactions_given_up_total` | | transactions: open, and how they came out since their actor started |
 //! | `gantry_timers_waiting`, `rocketmq_timer_enqueue_total`, `rocketmq_timer_dequeue_total`, `rocketmq_timer_dequeue_latency` | | timed messages: waiting, taken in, delivered; how far they are behind the clock, ms |
-//! | `gantry_timer_lateness_seconds` | `quantile` | how late they were delivered |
+//! | `gantry_timer_lateness_seconds` | `share` | how late they were delivered |
 //! | `gantry_connections` | | open connections |
 //! | `gantry_actors`, `gantry_actors_given_up`, `gantry_actors_frozen` | `kind` | actors: all, failed for good, not answering |
 //! | `gantry_actor_restarts_total`, `gantry_actor_panics_total`, `gantry_actor_lost_messages_total` | `kind` | what has gone wrong with them |

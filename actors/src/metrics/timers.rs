@@ -49,7 +49,7 @@ impl Source for Timers {
         page.gauges(
             "gantry_timer_lateness_seconds",
             "How late timed messages were delivered since the start, by the share that was no later.",
-            rows.map(|(share, ms)| (vec![("quantile", share.into())], ms as f64 / 1000.0)),
+            rows.map(|(share, ms)| (vec![("share", share.into())], ms as f64 / 1000.0)),
         )
     }
 }
