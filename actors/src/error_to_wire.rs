@@ -352,7 +352,7 @@ pub fn refused_append(
     result: &SendResult,
     config: &SessionConfig,
     out: &mut BytesMut,
-) {
+) -> i32 {
     let (code, remark) = match result {
         SendResult::QueueGone => {
             (rs::TOPIC_NOT_EXIST, format!("topic[{}] has been deleted", send.slot.topic))
@@ -381,6 +381,7 @@ pub fn refused_append(
         trace_on: config.trace_on,
     };
     reply.encode(out);
+    code
 }
 
 /// The end of a transaction that was refused.

@@ -15,7 +15,7 @@
 //! Beside it: [`group`] (consumers, producers, offsets), [`pop`] (pop consumption), [`expiry`] (messages
 //! that are not delivered any more), [`dedup`] (messages that are sent twice), [`schedule`] (delayed messages),
 //! [`settings`] (the configuration while it runs), [`statistics`] (what came and went),
-//! [`transaction`] (half messages), [`timer`] (timed ones),
+//! [`transaction`] (half messages), [`timer`] (timed ones), [`metrics`] (figures and health),
 //! [`registrar`] (name servers are told), [`registry`] (the name server itself), [`daemon`] (command
 //! line, logging, signals).
 //!
@@ -30,6 +30,7 @@ pub mod error_to_wire;
 pub mod expiry;
 pub mod group;
 pub mod log;
+pub mod metrics;
 pub mod net;
 pub mod pop;
 pub mod registrar;

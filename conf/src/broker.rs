@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     FlushConfig, GroupConfig, IdentityConfig, IndexConfig, LightConfig, LoadError, Loaded,
-    LogConfig, NetworkConfig, PopConfig, PullConfig, RegistrationConfig, RetentionConfig, Sources,
-    StoreConfig, Surroundings, TimerConfig, TopicConfig, TransactionConfig, Warning,
-    effective::Effective, layer::Layer, merge::Merged, schema::Schema, surroundings::HomeFrom,
-    values::int,
+    LogConfig, MetricsConfig, MetricsExporter, NetworkConfig, PopConfig, PullConfig,
+    RegistrationConfig, RetentionConfig, Sources, StoreConfig, Surroundings, TimerConfig,
+    TopicConfig, TransactionConfig, Warning, effective::Effective, layer::Layer, merge::Merged,
+    schema::Schema, surroundings::HomeFrom, values::int,
 };
 
 /// A message's record may be this much larger than its body (store.md 2.1).
@@ -56,6 +56,8 @@ pub struct BrokerConfig {
     pub transactions: TransactionConfig,
     /// Timed messages.
     pub timers: TimerConfig,
+    /// Where its figures can be read.
+    pub metrics: MetricsConfig,
     /// Its log.
     pub log: LogConfig,
     /// Port of the name server in the same process (`gantry standalone`); 0 takes a free one.
@@ -109,6 +111,7 @@ impl BrokerConfig {
             pop: all.view()?,
             transactions: all.view()?,
             timers: all.view()?,
+            metrics: all.view()?,
             log: all.view()?,
             namesrv_listen_port: all.view::<StandaloneKeys>()?.namesrv_listen_port,
             effective: all.effective(),
@@ -205,6 +208,12 @@ fn warn_of_surprises(
     let from_home = all.origin("storePathRootDir") == "home directory";
     if sources.is_properties() && from_home && surroundings.home_from == HomeFrom::Default {
         warn("storePathRootDir", "the Java broker would use store in the user's home".into());
+    }
+    if config.metrics.exporter == MetricsExporter::Pushing {
+        warn(
+            "metricsExporterType",
+            "figures are not sent, but can be scraped, as with PROM".into(),
+        );
     }
     let retention = &config.retention;
     for (key, taken) in [

@@ -66,8 +66,12 @@ const BROKER: KeyList = "
     litePullMessageEnable rejectPullConsumerEnable useServerSideResetOffset
     enableBroadcastOffsetStore enableSingleTopicRegister enableSplitRegistration
     splitRegistrationSize consumerOffsetUpdateVersionStep
-    delayOffsetUpdateVersionStep subscriptionExpiredTimeout metricsExporterType
-    metricsPromExporterPort configManagerVersion configBlackList";
+    delayOffsetUpdateVersionStep subscriptionExpiredTimeout metricsLabel
+    metricsInDelta metricsGrpcExporterTarget metricsGrpcExporterHeader
+    metricGrpcExporterTimeOutInMills metricGrpcExporterIntervalInMills
+    metricLoggingExporterIntervalInMills metricsOtelCardinalityLimit enableRemotingMetrics
+    enableStatsMetrics enableRequestMetrics enableConnectionMetrics enableLagAndDlqMetrics
+    enableTransactionMetrics configManagerVersion configBlackList";
 
 const POP: KeyList = "
     reviveQueueNum reviveInterval reviveScanTime enablePopBufferMerge popCkStayBufferTime

@@ -10,7 +10,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `broker`, `broker_parts`, `namesrv`, `network`, `log` | the typed structs: ranges, contradictions |
+//! | `broker`, `broker_parts`, `namesrv`, `network`, `metrics`, `log` | the typed structs: ranges, contradictions |
 //! | `values` | readers of values that are more than a number or a string |
 //! | `schema` | the keys, from the shipped files; misspelt ones; the environment's names |
 //! | `java_keys` | keys that the Java daemons know and that mean nothing here |
@@ -40,6 +40,7 @@ mod java_keys;
 mod layer;
 mod log;
 mod merge;
+mod metrics;
 mod namesrv;
 mod network;
 mod pop;
@@ -60,6 +61,7 @@ pub use effective::{Effective, Setting};
 pub use error::{LoadError, Warning};
 pub use log::LogConfig;
 pub use merge::Sources;
+pub use metrics::{MetricsConfig, MetricsExporter};
 pub use namesrv::{NamesrvConfig, RouteConfig};
 pub use network::NetworkConfig;
 pub use pop::PopConfig;

@@ -48,7 +48,8 @@ fn another(key: &str, value: &str) -> String {
         "defaultMessageRequestMode" => "POP",
         "logLevel" => "debug",
         "logFormat" => "json",
-        "bindAddress" => "127.0.0.9",
+        "bindAddress" | "metricsPromExporterHost" => "127.0.0.9",
+        "metricsExporterType" => "DISABLE",
         "namesrvAddr" => "ns:1",
         "registerNameServerPeriod" => "20000",
         "timerPrecisionMs" => "500",
@@ -141,7 +142,7 @@ fn a_key_that_both_daemons_have_means_the_same() {
     }
 }
 
-/// Store.md 6.3 to 6.5. `flushDiskType` differs on purpose; names, addresses and paths come from the
+/// Store.md 6.3 to 6.5. `flushDiskType` and `metricsExporterType` differ on purpose; names, addresses and paths come from the
 /// machine.
 #[test]
 fn defaults_are_those_of_the_java_broker() {
@@ -200,6 +201,7 @@ fn defaults_are_those_of_the_java_broker() {
         ("maxTransferCountOnMessageInDisk", "8"),
         ("accessMessageInMemoryMaxRatio", "40"),
         ("enablePropertyFilter", "false"),
+        ("metricsPromExporterPort", "5557"),
         ("transactionTimeOut", "6000"),
         ("transactionCheckMax", "15"),
         ("transactionCheckInterval", "30000"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::WeakAddr;
 
-use crate::health::{AskHealth, Halt, Health, Round};
+use crate::health::{AskHealth, Backlog, Halt, Health, Round};
 use crate::link::{Link, State, Want};
 use crate::placement::Place;
 use crate::policy::{Budget, Exit, Policy};
@@ -111,6 +111,8 @@ pub struct ChildState {
     pub last_exit: Option<Exit>,
     /// How it was when it was last asked.
     pub health: Health,
+    /// What that question met in its mailbox.
+    pub mailbox: Backlog,
 }
 
 /// A child as its tree sees it, whatever its logic.
@@ -207,6 +209,7 @@ impl Child {
             lost: link.lost(),
             last_exit: report.last_exit.as_deref().cloned(),
             health: report.health.clone(),
+            mailbox: report.mailbox,
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A question goes the way of every message, so an answer shows what matters: that the actor still
 //! handles its mail. One that does not answer in time is [`Health::Frozen`], whether its thread is
-//! blocked, its mailbox waits for a future that never comes, or it drowns in messages. A question that
+//! blocked, its mailbox waits for a future that never comes, or it drowns in messages. The answer tells too
+//! how many messages stood before the question, and how long it waited ([`Backlog`]): actix does not say
+//! how full a mailbox is, but the shell counts what it is given. A question that
 //! has not been answered yet is not put again, so a frozen actor's mailbox does not fill with them.
 //!
 //! Asking costs a message per child; the tree asks when it is told to
@@ -10,9 +12,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actix::{ActorContext, Message};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::link::{Link, State};
 use crate::reply::Reply;
@@ -31,6 +35,15 @@ pub enum Health {
     Frozen,
     /// It is not there, or not any more. Said by the tree, not by a logic.
     Down,
+}
+
+/// What a question met in a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Messages that stood before it.
+    pub messages: u64,
+    /// How long it waited.
+    pub waited: Duration,
 }
 
 /// Questions that were put together and are waited for together.
@@ -55,7 +68,13 @@ impl Round {
             report.asked
         };
         self.open.fetch_add(1, Ordering::AcqRel);
-        Some(AskHealth { number, link: Arc::clone(link), round: Arc::clone(self) })
+        Some(AskHealth {
+            number,
+            link: Arc::clone(link),
+            round: Arc::clone(self),
+            handled: link.handled(),
+            since: Instant::now(),
+        })
     }
 
     /// Waits until every question has been answered or lost.
@@ -93,6 +112,9 @@ pub(crate) struct AskHealth {
     number: u32,
     link: Arc<Link>,
     round: Arc<Round>,
+    /// What the actor had handled by then.
+    handled: u64,
+    since: Instant,
 }
 
 impl Message for AskHealth {
@@ -111,7 +133,13 @@ impl Drop for AskHealth {
 
 impl<L: Logic> Receive<AskHealth> for L {
     fn receive(&mut self, question: AskHealth, _: &mut Ctx<L>) -> Reply<()> {
-        question.link.report().health = self.health();
+        let AskHealth { link, handled, since, .. } = &question;
+        // This question has been counted too.
+        let messages = link.handled().saturating_sub(handled + 1);
+        let mut report = link.report();
+        report.health = self.health();
+        report.mailbox = Backlog { messages, waited: since.elapsed() };
+        drop(report);
         Reply::Now(())
     }
 }

@@ -17,7 +17,7 @@
 //! | `child` | [`ChildSpec`]: name, factory, policy, place |
 //! | `link` | what the tree and a child's driver share |
 //! | `driver` | the task of one child: incarnations, back-off, the end |
-//! | `tree` | [`Tree`]: children in declared order, start, stop, snapshot |
+//! | `tree` | [`Tree`]: children in declared order, start, stop, snapshot, sums by kind |
 //! | `escalation` | [`Verdict`]: what a tree does about a child that is beyond its budget |
 //! | `health` | [`Health`], asking for it, finding frozen actors |
 //! | `placement` | which actor runs on which thread |
@@ -90,10 +90,10 @@ pub use context::ContextExt;
 pub use credit::{Credits, Permit};
 pub use escalation::{Escalation, Verdict};
 pub use guard::quiet_panics;
-pub use health::Health;
+pub use health::{Backlog, Health};
 pub use link::State;
 pub use placement::{Place, Placement};
 pub use policy::{Budget, Exit, Policy};
 pub use reply::Reply;
 pub use shell::{Ctx, Logic, Receive, Ref, Shell, StreamLogic};
-pub use tree::{Counters, Tree, halt};
+pub use tree::{Counters, KindState, Mail, Tree, halt};

@@ -14,7 +14,7 @@ use std::task::Waker;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use crate::health::Health;
+use crate::health::{Backlog, Health};
 use crate::policy::{Exit, Policy};
 
 /// Where a child is in its life.
@@ -74,6 +74,8 @@ pub(crate) struct Link {
     restarts: AtomicU32,
     panics: AtomicU32,
     lost: AtomicU64,
+    /// Messages that the shell was given; by its thread alone.
+    handled: AtomicU64,
     driver: AtomicWaker,
     changed: Notify,
     report: Mutex<Report>,
@@ -84,6 +86,8 @@ pub(crate) struct Report {
     /// Boxed, as most children never have one.
     pub last_exit: Option<Box<Exit>>,
     pub health: Health,
+    /// What the last question met that was answered.
+    pub mailbox: Backlog,
     /// Number of the last health question put to the child, and of the last one that it answered.
     pub asked: u32,
     pub answered: u32,
@@ -102,11 +106,13 @@ impl Link {
             restarts: AtomicU32::new(0),
             panics: AtomicU32::new(0),
             lost: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
             driver: AtomicWaker::new(),
             changed: Notify::new(),
             report: Mutex::new(Report {
                 last_exit: None,
                 health: Health::Up,
+                mailbox: Backlog::default(),
                 asked: 0,
                 answered: 0,
             }),
@@ -196,6 +202,16 @@ impl Link {
 
     pub fn add_lost(&self, messages: usize) {
         self.lost.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    pub fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed)
+    }
+
+    /// One more message. Only one thread writes, so that this is no more than a store.
+    #[inline]
+    pub fn count_handled(&self) {
+        self.handled.store(self.handled() + 1, Ordering::Relaxed);
     }
 
     /// An incarnation has failed.

@@ -202,6 +202,7 @@ impl<L: Receive<M>, M: Message> Handler<M> for Shell<L> {
     fn handle(&mut self, msg: M, ctx: &mut Ctx<L>) -> Reply<M::Result> {
         let Some(logic) = &mut self.logic else { return Reply::Lost };
         let in_hand = InHand(&self.link);
+        self.link.count_handled();
         let reply = logic.receive(msg, ctx);
         in_hand.done();
         if matches!(reply, Reply::Lost) {

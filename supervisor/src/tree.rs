@@ -12,6 +12,7 @@
 //! thread of the child that caused it.
 
 mod ask;
+mod kinds;
 mod report;
 mod whole;
 
@@ -23,6 +24,8 @@ use actix::Addr;
 use actix::dev::channel;
 use slog::{Logger, debug};
 use tokio::sync::watch;
+
+pub use kinds::{KindState, Mail};
 
 use crate::child::{Child, ChildSpec, ChildState};
 use crate::driver::Driver;
@@ -67,8 +70,8 @@ struct World {
     placement: Placement,
     seed: u64,
     ids: AtomicU64,
-    /// Counts of children that are gone.
-    past: Mutex<Counters>,
+    /// Counts of children that are gone, by kind.
+    past: Mutex<BTreeMap<&'static str, Counters>>,
 }
 
 /// How children follow each other.
@@ -213,6 +216,11 @@ impl Tree {
         self.children().iter().map(show).collect()
     }
 
+    /// Whether it is stopping, or has stopped.
+    pub fn is_stopping(&self) -> bool {
+        self.nodes().closed
+    }
+
     /// What has gone wrong under the root of this tree.
     pub fn counters(&self) -> Counters {
         let mut tree = self;
@@ -220,7 +228,8 @@ impl Tree {
             tree = parent;
         }
         // The past first: a child that ends in between is missed once rather than counted twice.
-        let mut counters = *lock(&self.inner.world.past);
+        let mut counters = Counters::default();
+        lock(&self.inner.world.past).values().for_each(|past| counters.include(past));
         tree.children().iter().for_each(|(_, child)| counters.add(&child.link));
         counters
     }
@@ -256,6 +265,12 @@ impl Counters {
         self.restarts += u64::from(link.restarts());
         self.panics += u64::from(link.panics());
         self.lost += link.lost();
+    }
+
+    fn include(&mut self, other: &Counters) {
+        self.restarts += other.restarts;
+        self.panics += other.panics;
+        self.lost += other.lost;
     }
 }
 

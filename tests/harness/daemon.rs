@@ -114,6 +114,7 @@ fn command(home: &Path, settings: &[&str]) -> Command {
     command.env_clear().arg("standalone").arg("--home").arg(home);
     let own = [
         "listenPort=0",
+        "metricsExporterType=DISABLE",
         "namesrvListenPort=0",
         "bindAddress=127.0.0.1",
         "brokerIP1=127.0.0.1",

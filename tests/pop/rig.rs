@@ -120,6 +120,7 @@ pub async fn wait(holds: impl Fn() -> bool) {
 fn config(settings: &[&str]) -> BrokerConfig {
     let own = [
         "listenPort=0",
+        "metricsExporterType=DISABLE",
         "bindAddress=127.0.0.1",
         "brokerIP1=127.0.0.1",
         "brokerName=b",

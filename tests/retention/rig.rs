@@ -61,6 +61,7 @@ impl Rig {
         let namesrv = namesrv(&disk, &placement).await;
         let settings: Vec<String> = [
             "listenPort=0",
+            "metricsExporterType=DISABLE",
             "bindAddress=127.0.0.1",
             "brokerIP1=127.0.0.1",
             "mappedFileSizeCommitLog=8192",

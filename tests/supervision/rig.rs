@@ -208,7 +208,12 @@ async fn namesrv(dir: &TempDir, placement: &Placement, log: &Logger) -> NamesrvR
 }
 
 fn config(dir: &TempDir, namesrv: &str, settings: &[&str]) -> BrokerConfig {
-    let own = ["listenPort=0", "bindAddress=127.0.0.1", "brokerIP1=127.0.0.1"];
+    let own = [
+        "listenPort=0",
+        "bindAddress=127.0.0.1",
+        "brokerIP1=127.0.0.1",
+        "metricsExporterType=DISABLE",
+    ];
     let sources = Sources {
         set: own.iter().chain(settings).map(|setting| setting.to_string()).collect(),
         namesrv_addr: Some(namesrv.to_owned()),

@@ -93,6 +93,7 @@ impl Start<'_> {
             flush_queue,
             allocator,
             state: state.clone(),
+            metrics: self.metrics.clone(),
             light: targets.light,
             log_to: self.child_log("appender"),
         };
@@ -140,10 +141,11 @@ impl Start<'_> {
         self.started("flush watch", tree.start(watch.place(dispatch_place())).await)?;
         let pace = self.live.flush_pace.clone();
         let (log, queue, state) = (store.log().clone(), queue.clone(), state.clone());
+        let metrics = self.metrics.clone();
         let logger = self.child_log("flusher");
         let spec = ChildSpec::new("flusher", Policy::FailStop, move |_| {
-            let (queue, state) = (queue.clone(), state.clone());
-            Ok(Flusher::new(log.clone(), queue, state, pace.clone(), logger.clone()))
+            let (queue, state, metrics) = (queue.clone(), state.clone(), metrics.clone());
+            Ok(Flusher::new(log.clone(), queue, state, pace.clone(), metrics, logger.clone()))
         });
         self.started("flusher", tree.start(spec.place(Place::named("flush"))).await)
     }

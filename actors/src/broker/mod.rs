@@ -2,7 +2,8 @@
 //!
 //! [`Broker::start`] reads from top to bottom as the start order; the supervision tree stops them in
 //! reverse. Nothing here is on a message's way. The files below this one start the parts: `ports`,
-//! `log`, `topics`, `timers`, `consumption`; `settings` gives them what they take from the configuration.
+//! `log`, `topics`, `timers`, `consumption`, `figures`; `settings` gives them what they take from the
+//! configuration.
 //!
 //! Failure policy: a start that fails stops what it has begun, and says why ([`BrokerStartError`]).
 //!
@@ -16,11 +17,13 @@
 //! | `cold-N`, `cold` | readers of what may have to come from the disk; look-ups of keys |
 //! | `flush`, `files`, `cleaner`, `checkpoint`, `metadata` | what blocks on the disk: flusher; allocator, preparer; cleaner; checkpointer; offsets, group table |
 //! | `index` | likewise: the indexer of keys |
+//! | `metrics` | the port of figures and health |
 //! | `timer`, `timer-flush` | the timers, and what brings them to the disk |
 //! | `watch` | the watch over the consumption, which reads indexes |
 
 mod consumption;
 mod error;
+mod figures;
 mod log;
 mod ports;
 mod settings;
@@ -47,6 +50,7 @@ use crate::{
         indexer::IndexerLink,
         state::{LogState, Refusal},
     },
+    metrics::{Metrics, Sources, deliveries::Deliveries, scrape::Scrape},
     net::Network,
     pop::{parts::PopParts, pops::load_states, waiters::WaiterCount},
     session::Shared,
@@ -86,6 +90,8 @@ pub struct Broker {
     pub advertised: SocketAddr,
     /// What sessions share; tests look in here.
     pub shared: Arc<Shared>,
+    /// Its figures, and the port where they can be read.
+    pub figures: Arc<Scrape>,
     /// The dispatcher, for tests of the supervision.
     pub dispatcher: Addr<Shell<Dispatcher>>,
     /// The indexer of keys if there is one, likewise.
@@ -105,7 +111,16 @@ impl Broker {
         let tree = parent.subtree("broker");
         let now_ms = seams.clock.now_ms();
         let live = Arc::new(InEffect::new(config.clone(), seams.memory_bytes, now_ms));
-        let started = Start { config, live, seams: &seams, tree: &tree, log: &log }.run().await;
+        let start = Start {
+            config,
+            live,
+            seams: &seams,
+            tree: &tree,
+            metrics: Arc::default(),
+            sources: Arc::default(),
+            log: &log,
+        };
+        let started = start.run().await;
         if started.is_err() {
             tree.stop().await;
         }
@@ -167,6 +182,10 @@ struct Start<'a> {
     live: Arc<InEffect>,
     seams: &'a Seams,
     tree: &'a Tree,
+    /// What is counted for figures.
+    metrics: Arc<Metrics>,
+    /// Where parts register the figures that they have.
+    sources: Arc<Sources>,
     log: &'a Logger,
 }
 
@@ -183,6 +202,7 @@ impl Start<'_> {
         // The sockets first: a port that is taken is told before anything is touched.
         let (acceptor, addr) = self.listen()?;
         let vip = self.listen_vip(addr);
+        let figures = self.start_figures().await?;
         let host = resolve(&self.config.identity.broker_ip1)?;
         let advertised = SocketAddr::new(host, addr.port());
 
@@ -234,12 +254,17 @@ impl Start<'_> {
             store_host: advertised,
             undertaker: undertaker.clone(),
             states: load_states(&self.pop_files(&store))?,
+            deliveries: Deliveries {
+                groups: control.directory().clone(),
+                metrics: self.metrics.clone(),
+            },
             settings: self.pop_settings(),
             waiting: WaiterCount::new(self.waiter_limits()),
             clock: self.seams.clock.clone(),
             seed: self.seams.seed,
             log_to: self.log.clone(),
         };
+        self.register_pops(&parts.waiting);
         let pops = self.start_pops(&store, parts, &control).await?;
         let transactions = self
             .start_transactions(&store, &facts, &topics, &control, &actors, &session, &cold)
@@ -273,17 +298,19 @@ impl Start<'_> {
             timers,
             log: store.log().clone(),
             key_queries: key_index.queries.clone(),
-            log_state: actors.state,
-            appender: actors.appender,
+            log_state: actors.state.clone(),
+            appender: actors.appender.clone(),
             undertaker,
             cleaner,
             credits: Credits::new(self.config.network.memory_budget),
             clock: self.seams.clock.clone(),
             unique_keys: UniqueKeys::new(host, std::process::id(), self.seams.seed as u32),
             cold,
+            metrics: self.metrics.clone(),
             log_to: self.log.clone(),
         });
         key_index.begin(&self.config.index, &store).await;
+        self.serve_figures(&figures, &shared, &actors);
         self.open_port("vip", vip, &shared).await?;
         self.open_port("main", Some(acceptor), &shared).await?;
         info!(self.log, "broker serves"; "addr" => %addr, "advertised" => %advertised);
@@ -294,6 +321,7 @@ impl Start<'_> {
             addr,
             advertised,
             shared,
+            figures,
             dispatcher: actors.dispatcher,
             indexer: key_index.link(),
             log: self.log.clone(),

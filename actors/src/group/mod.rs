@@ -57,8 +57,9 @@ mod start;
 pub(crate) mod testing;
 
 pub use client::Client;
+pub use configs::PREDEFINED;
 pub use control::{Control, ControlConfig, ControlParts, ControlRefusal, ControlSession};
-pub use diagnosis::{Activity, ActivityPort, DiagnosisSettings, Limits};
+pub use diagnosis::{Activity, ActivityPort, Diagnose, DiagnosisSettings, Limits, Watch};
 pub use facts::{Counted, QueueFacts, RetryTopic, RetryTopics, Wanted};
 pub use filter_table::{Filter, FilterDirectory};
 pub use offset_table::OffsetView;

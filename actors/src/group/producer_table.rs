@@ -51,6 +51,12 @@ impl ProducerDirectory {
         producers.get(turn.checked_rem(producers.len())?).map(|p| p.connection.clone())
     }
 
+    /// Calls `f` with each producer of each group, in no order.
+    pub fn each(&self, f: impl FnMut(&Client)) {
+        let tables = self.0.tables.load();
+        tables.by_group.values().flat_map(|producers| producers.iter()).for_each(f);
+    }
+
     /// Has `watcher`, from now on and in place of any other, told of groups that get their first
     /// producer: whoever finds none for a group after this call is told of the next one.
     pub fn watch(&self, watcher: Recipient<GroupsAppeared>) {

@@ -142,8 +142,8 @@ impl GroupDirectory {
         names
     }
 
-    /// Publishes another table. For `Groups` alone.
-    pub(super) fn store(&self, table: imbl::HashMap<Arc<str>, Arc<GroupView>>) {
+    /// Publishes another table. For `Groups` alone, and for tests.
+    pub(crate) fn store(&self, table: imbl::HashMap<Arc<str>, Arc<GroupView>>) {
         self.0.store(Arc::new(table));
     }
 }

@@ -20,6 +20,7 @@ use gantry_codec::{Record, record::sys_flag};
 use gantry_storage::{AppendError, Clock, CommitLog, LogTail, Segment};
 use gantry_supervisor::{Ctx, Logic, Receive, Reply, Shell};
 use slog::{Logger, error, warn};
+use tokio::time::Instant;
 
 use self::once::Unpublished;
 use super::{
@@ -30,7 +31,10 @@ use super::{
     light::LightPlaces,
     state::LogState,
 };
-use crate::topic::{LightTopics, QueueSlot};
+use crate::{
+    metrics::Metrics,
+    topic::{LightTopics, QueueSlot},
+};
 
 /// A round ends at the latest after this many bytes or messages, so that the first batch of a flood
 /// does not wait for the last.
@@ -60,6 +64,8 @@ pub struct AppenderParts {
     pub allocator: Addr<Shell<Allocator>>,
     /// Whether the log takes messages.
     pub state: Arc<LogState>,
+    /// What is counted for figures.
+    pub metrics: Arc<Metrics>,
     /// Queues that messages are in besides their own, if they are served.
     pub light: Option<Arc<LightTopics>>,
     /// The actor's logger.
@@ -308,9 +314,14 @@ impl Appender {
             Ok(end) => end,
             Err(e) => return self.fail_round(&e.to_string()),
         };
+        let now = Instant::now();
         for batch in &self.round.batches {
             for send in &batch.sends {
                 send.slot.commit_round(self.round.number);
+            }
+            if let Some(accepted) = batch.accepted {
+                let took = now.saturating_duration_since(accepted);
+                self.parts.metrics.stored.record(took, batch.sends.len() as u64);
             }
         }
         // Sends of a batch that waits for the next file are final too: they have been written.

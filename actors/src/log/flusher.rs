@@ -33,7 +33,7 @@ use super::{
     batch::SendBatch,
     state::{LogState, Refusal},
 };
-use crate::settings::Live;
+use crate::{metrics::Metrics, settings::Live};
 
 /// The unit in which `flushCommitLogLeastPages` counts.
 const PAGE_BYTES: u64 = 4096;
@@ -93,8 +93,11 @@ impl FlushQueue {
     }
 
     /// Answers everybody whose part of the log is on the disk.
-    fn answer_flushed(&self, flushed: PhysicalOffset) {
+    fn answer_flushed(&self, flushed: PhysicalOffset, metrics: &Metrics) {
+        let now = Instant::now();
         for waiting in self.take(|waiting| waiting.end <= flushed) {
+            let took = now.saturating_duration_since(waiting.since);
+            metrics.flushed.record(took, waiting.batch.sends.len() as u64);
             waiting.batch.answer();
         }
     }
@@ -146,6 +149,7 @@ pub struct Flusher {
     state: Arc<LogState>,
     pace: Live<FlushPace>,
     flushed_at: Instant,
+    metrics: Arc<Metrics>,
     log_to: Logger,
 }
 
@@ -156,10 +160,11 @@ impl Flusher {
         queue: Arc<FlushQueue>,
         state: Arc<LogState>,
         pace: Live<FlushPace>,
+        metrics: Arc<Metrics>,
         log_to: Logger,
     ) -> Self {
         let flusher = log.flusher();
-        Self { log, flusher, queue, state, pace, flushed_at: Instant::now(), log_to }
+        Self { log, flusher, queue, state, pace, flushed_at: Instant::now(), metrics, log_to }
     }
 
     fn flush(&mut self) -> Result<PhysicalOffset, String> {
@@ -169,17 +174,19 @@ impl Flusher {
             return Err(refusal.reason().to_string());
         }
         self.flushed_at = Instant::now();
-        self.flusher.sync().map_err(|e| {
+        let flushed = self.flusher.sync().map_err(|e| {
             let why = format!("the log cannot be flushed: {e}");
             error!(self.log_to, "flush failed, the log takes no more messages"; "error" => %e);
             self.state.fail(&why);
             why
-        })
+        })?;
+        self.metrics.synced.record(self.flushed_at.elapsed(), 1);
+        Ok(flushed)
     }
 
     fn flush_waiting(&mut self) {
         match self.flush() {
-            Ok(flushed) => self.queue.answer_flushed(flushed),
+            Ok(flushed) => self.queue.answer_flushed(flushed, &self.metrics),
             Err(why) => self.queue.refuse_all(&why.into()),
         }
     }

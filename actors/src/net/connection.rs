@@ -112,9 +112,16 @@ struct Traffic {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Finished {
-    oneway: bool,
+    of: Request,
     /// See [`Outcome::Again`]; `None` if the work panicked.
     result: Option<Result<Command, Command>>,
+}
+
+/// What is kept of a request until it is answered.
+#[derive(Clone, Copy)]
+struct Request {
+    code: i32,
+    oneway: bool,
 }
 
 /// The outbox has become shorter while reading was stopped.
@@ -193,27 +200,28 @@ impl<S: Service> Connection<S> {
             }
             return;
         }
-        let oneway = command.is_oneway();
+        let of = Request { code: command.code, oneway: command.is_oneway() };
         let outcome = self.service.request(command, &self.handle, &mut self.outbox.borrow_mut());
         match outcome {
             Outcome::None => {}
-            Outcome::Reply(reply) => self.answer(&reply, oneway),
+            Outcome::Reply(reply) => self.answer(&reply, of),
             Outcome::Later(work) => {
-                self.work(oneway, Box::pin(async move { Err(work.await) }), ctx);
+                self.work(of, Box::pin(async move { Err(work.await) }), ctx);
             }
-            Outcome::Again(work) => self.work(oneway, work, ctx),
+            Outcome::Again(work) => self.work(of, work, ctx),
         }
     }
 
-    fn answer(&mut self, reply: &Command, oneway: bool) {
-        if !oneway {
+    fn answer(&mut self, reply: &Command, of: Request) {
+        self.service.answered(of.code, reply);
+        if !of.oneway {
             self.outbox.borrow_mut().command(reply);
         }
     }
 
     fn work(
         &mut self,
-        oneway: bool,
+        of: Request,
         work: LocalBoxFuture<'static, Result<Command, Command>>,
         ctx: &mut Ctx<Self>,
     ) {
@@ -223,7 +231,7 @@ impl<S: Service> Connection<S> {
         // client goes away, as consumers do right behind their last commit or unlock.
         let carried_out = async move {
             let result = AssertUnwindSafe(work).catch_unwind().await.ok();
-            me.do_send(Finished { oneway, result });
+            me.do_send(Finished { of, result });
         };
         #[expect(
             clippy::disallowed_methods,
@@ -332,14 +340,14 @@ impl<S: Service> Receive<Push> for Connection<S> {
 }
 
 impl<S: Service> Receive<Finished> for Connection<S> {
-    fn receive(&mut self, Finished { oneway, result }: Finished, ctx: &mut Ctx<Self>) -> Reply<()> {
+    fn receive(&mut self, Finished { of, result }: Finished, ctx: &mut Ctx<Self>) -> Reply<()> {
         self.open_answers -= 1;
         match result {
             Some(Ok(again)) => {
                 self.command(again, ctx);
                 self.service.burst_end(&self.handle, &mut self.outbox.borrow_mut());
             }
-            Some(Err(reply)) => self.answer(&reply, oneway),
+            Some(Err(reply)) => self.answer(&reply, of),
             None => ctx.fail("a request panicked"),
         }
         self.hold_back();

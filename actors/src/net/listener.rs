@@ -67,7 +67,7 @@ pub struct Listener<S: Service> {
 impl<S: Service> Listener<S> {
     /// Begins to accept from `acceptor` in the actor's context.
     pub fn new(spec: Arc<PortSpec<S>>, acceptor: Box<dyn Acceptor>, ctx: &mut Ctx<Self>) -> Self {
-        Shell::<Self>::attach_stream(ctx, Accepting { acceptor, pause: None });
+        Shell::<Self>::attach_stream(ctx, Accepting::new(acceptor));
         Self { spec, next_thread: 0, open: Arc::default(), last_failure: None }
     }
 
@@ -132,9 +132,16 @@ impl Drop for Open {
 }
 
 /// Accepted connections as a stream that pauses after a failure and never ends.
-struct Accepting {
+pub(crate) struct Accepting {
     acceptor: Box<dyn Acceptor>,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Accepting {
+    /// The connections of `acceptor`.
+    pub(crate) fn new(acceptor: Box<dyn Acceptor>) -> Self {
+        Self { acceptor, pause: None }
+    }
 }
 
 impl Stream for Accepting {

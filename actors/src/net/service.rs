@@ -164,6 +164,10 @@ pub trait Service: Unpin + 'static {
     /// An event for this service.
     fn event(&mut self, event: Self::Event, conn: &ConnectionHandle, out: &mut Outbox);
 
+    /// A request of this code has been answered by other than an entry of the service's own into the
+    /// outbox.
+    fn answered(&mut self, _request_code: i32, _reply: &Command) {}
+
     /// Bytes of input that this service still holds; the connection stops reading above its limit.
     fn held_bytes(&self) -> usize {
         0

@@ -12,6 +12,7 @@ use super::{states::PopStates, waiters::WaiterCount};
 use crate::{
     expiry::Undertaker,
     log::appender::Appender,
+    metrics::deliveries::Deliveries,
     session::ColdReaders,
     topic::{Facts, Topics},
 };
@@ -52,6 +53,8 @@ pub struct PopParts {
     pub store_host: std::net::SocketAddr,
     /// Where what is out is kept.
     pub states: Arc<PopStates>,
+    /// Where deliveries are noted.
+    pub deliveries: Deliveries,
     /// See there.
     pub settings: PopSettings,
     /// How many wait at all groups.

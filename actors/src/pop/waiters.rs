@@ -34,6 +34,11 @@ impl WaiterCount {
     pub fn new(limits: WaiterLimits) -> Self {
         Self { count: Arc::default(), limits }
     }
+
+    /// How many wait now.
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
 }
 
 /// Something that waits.

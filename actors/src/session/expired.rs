@@ -65,7 +65,7 @@ impl Session {
             Ok(()) => self.pull_due(request, out),
             Err(why) => {
                 self.held_pulls = self.held_pulls.saturating_sub(1);
-                fail_pull(&request, &error_to_wire::not_buried(&request, &why), out);
+                fail_pull(&self.shared, &request, &error_to_wire::not_buried(&request, &why), out);
             }
         }
     }

@@ -212,6 +212,10 @@ impl Service for Session {
         }
     }
 
+    fn answered(&mut self, request_code: i32, reply: &Command) {
+        self.shared.metrics.refusals.answered(request_code, reply.code);
+    }
+
     fn held_bytes(&self) -> usize {
         self.held_bytes
     }

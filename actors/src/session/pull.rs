@@ -8,14 +8,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gantry_codec::{Command, PullHeader, PullReply, SerializeType, filter, response_code as rs};
+use gantry_codec::{
+    Command, PullHeader, PullReply, SerializeType, filter, record, request_code as rq,
+    response_code as rs,
+};
 use gantry_storage::{
     Clock, CommitLog, ConsumeQueueView, PullLimits, PullOutcome, PullStatus, QueueOffset, is_cold,
 };
 use slog::{error, warn};
 use tokio::time::Instant;
 
-use super::{MessageFilter, Session, cold::ColdPull, expired::Expiry, is_by_tags};
+use super::{MessageFilter, Session, Shared, cold::ColdPull, expired::Expiry, is_by_tags};
 use crate::{
     error_to_wire::{self, PullRefusal},
     expiry::{Expired, Living, read},
@@ -281,7 +284,7 @@ impl Session {
         self.held_pulls = self.held_pulls.saturating_sub(1);
         match found {
             Some(found) => self.found(*request, found, out),
-            None => fail_pull(&request, error_to_wire::UNREADABLE_QUEUE, out),
+            None => fail_pull(&self.shared, &request, error_to_wire::UNREADABLE_QUEUE, out),
         }
     }
 
@@ -305,6 +308,7 @@ impl Session {
             filter: request.filter.clone(),
             request: Box::new(request),
             deadline: Instant::now() + hold,
+            held: self.shared.metrics.held_pulls.one_more(),
             back: reply_to.clone(),
         }));
     }
@@ -316,7 +320,20 @@ impl Session {
             Read::Found(found) => self.found(*request, found, out),
             Read::Cold => self.read_cold(request),
             // Not an offset: a consumer would take that for the truth.
-            Read::Unopened => fail_pull(&request, error_to_wire::UNREADABLE_QUEUE, out),
+            Read::Unopened => {
+                fail_pull(&self.shared, &request, error_to_wire::UNREADABLE_QUEUE, out)
+            }
+        }
+    }
+
+    /// Notes how long the messages of an answer were on their way: as long as the oldest.
+    fn note_delivery(&self, request: &PullRequest, found: &PullOutcome) {
+        let Some(first) = found.slices.first() else { return };
+        request.activity.delivered_bytes(found.bytes() as u64);
+        if let Ok(head) = record::decode_head(first.as_ref()) {
+            let age_ms = self.shared.clock.now_ms() - head.store_timestamp;
+            let age = Duration::from_millis(age_ms.try_into().unwrap_or(0));
+            self.shared.metrics.delivered.record(age, found.count.into());
         }
     }
 
@@ -326,7 +343,8 @@ impl Session {
             error!(self.shared.log_to, "message is damaged"; "topic" => &*slot.topic,
                 "queue" => slot.queue_id, "offset" => request.offset, "damage" => %damage);
             if !self.shared.limits.load().skip_damaged {
-                return fail_pull(request, &error_to_wire::damaged(request, damage), out);
+                let remark = error_to_wire::damaged(request, damage);
+                return fail_pull(&self.shared, request, &remark, out);
             }
         }
         if let Some(offset) = found.unknown_tag {
@@ -346,7 +364,7 @@ impl Session {
             max_offset: found.max_offset.0 as i64,
         };
         request.activity.delivered(found.count.into());
-        request.activity.delivered_bytes(found.bytes() as u64);
+        self.note_delivery(request, found);
         reply.encode_head(found.bytes(), out.buffer());
         for slice in &found.slices {
             if slice.len() < SLICE_BYTES_MIN {
@@ -379,7 +397,8 @@ impl From<PullOutcome> for Pulled {
 }
 
 /// Answers a pull with an error; where its consumer is does not change.
-pub(super) fn fail_pull(request: &PullRequest, remark: &str, out: &mut Outbox) {
+pub(super) fn fail_pull(shared: &Shared, request: &PullRequest, remark: &str, out: &mut Outbox) {
+    shared.metrics.refusals.answered(rq::PULL_MESSAGE, rs::SYSTEM_ERROR);
     let (min, max) = request.slot.range().unwrap_or_default();
     let reply = PullReply {
         opaque: request.opaque,

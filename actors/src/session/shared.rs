@@ -14,6 +14,7 @@ use crate::{
     expiry::Undertaker,
     group::Control,
     log::{appender::Appender, cleaner::Cleaner, key_lookup::KeyQueries, state::LogState},
+    metrics::Metrics,
     pop::Pops,
     settings::{Live, SessionLimits, Settings},
     statistics::{Sources, Statistics},
@@ -97,6 +98,8 @@ pub struct Shared {
     pub unique_keys: UniqueKeys,
     /// Reads that may wait for the disk.
     pub cold: ColdReaders,
+    /// What is counted for figures.
+    pub metrics: Arc<Metrics>,
     /// For what operators have to know.
     pub log_to: Logger,
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     log::batch::ReplyTo,
+    metrics::HeldToken,
     net::Deliver,
     session::{MessageFilter, PullRequest, SessionEvent},
 };
@@ -27,6 +28,8 @@ pub struct HeldPull {
     pub filter: Option<MessageFilter>,
     /// When it is answered even if nothing came.
     pub deadline: Instant,
+    /// Counts it as long as it waits.
+    pub held: HeldToken,
     /// Where it goes when due.
     pub back: Arc<ReplyTo>,
 }

@@ -86,7 +86,7 @@ impl Tree {
         let is_expected = matches!(exit, Exit::Stopped | Exit::Killed);
         if is_expected || link.policy == Policy::Stop {
             self.nodes().by_id.remove(&link.id);
-            lock(&self.inner.world.past).add(link);
+            lock(&self.inner.world.past).entry(link.kind).or_default().add(link);
         }
         link.set_state(State::Ended);
     }

@@ -171,6 +171,16 @@ impl Control {
         self.0.groups.send(OpenGroup(group.into()))
     }
 
+    /// Who watches over the consumption.
+    pub fn watch(&self) -> &Ref<Watch> {
+        &self.0.watch
+    }
+
+    /// What topics and queues are like.
+    pub fn facts(&self) -> &Arc<dyn QueueFacts> {
+        &self.0.facts
+    }
+
     /// The live producers, for those who have to call one back.
     pub fn producers(&self) -> &ProducerDirectory {
         &self.0.producer_directory

@@ -77,6 +77,7 @@ impl Appender {
             Err(why) => return Ok(SendResult::Refused(why.into())),
         };
         let end = next + count;
+        let before = self.round.bytes;
         let mut first_offset = None;
         for (at, fate) in fates.into_iter().enumerate() {
             let (before, rest) = messages.split_at_mut(at);
@@ -117,6 +118,7 @@ impl Appender {
             };
             first_offset.get_or_insert(offset);
         }
+        send.slot.count_written(count, (self.round.bytes - before) as u64);
         self.round.messages += count as usize;
         window.suppressed(messages.len() as u64 - count);
         let first_offset = first_offset.unwrap_or_default();

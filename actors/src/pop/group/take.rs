@@ -226,6 +226,8 @@ impl PopGroup {
             return;
         }
         let (queue_id, start) = (stop.key.1 as i32, span.from as i64);
+        let (place, count) = ((&stop.key.0, queue_id), found.offsets.len() as u64);
+        self.parts.deliveries.note(&self.name, place, count, &found.pieces, self.now());
         let offsets: Vec<i64> = found.offsets.iter().map(|offset| *offset as i64).collect();
         walk.popped.info.add_queue(stop.mark, queue_id, start, &offsets);
         walk.popped.count += offsets.len() as u32;

@@ -1,6 +1,6 @@
 //! From a batch that came back to the answers of its sends.
 
-use gantry_codec::{OffsetMessageId, SendReply, response_code as rs};
+use gantry_codec::{OffsetMessageId, SendReply, request_code as rq, response_code as rs};
 
 use super::super::Session;
 use crate::{
@@ -42,7 +42,8 @@ impl Session {
         let (SendResult::Stored(queue_offset) | SendResult::Duplicate(queue_offset)) = &send.result
         else {
             let (result, config) = (&send.result, &self.shared.config);
-            return error_to_wire::refused_append(send, result, config, out.buffer());
+            let code = error_to_wire::refused_append(send, result, config, out.buffer());
+            return self.shared.metrics.refusals.answered(rq::SEND_MESSAGE, code);
         };
         let messages = batch.messages.get(send.messages.clone()).unwrap_or_default();
         self.message_ids.clear();
