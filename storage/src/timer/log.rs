@@ -51,6 +51,7 @@ pub(super) struct FoundFiles {
     dir: PathBuf,
     file_bytes: u64,
     starts: Vec<u64>,
+    has_removed: bool,
 }
 
 impl FoundFiles {
@@ -85,7 +86,7 @@ impl FoundFiles {
         for path in unflushed.iter().rev() {
             disk.remove(path).map_err(|e| io_error(path, e))?;
         }
-        Ok(Self { disk, dir, file_bytes, starts })
+        Ok(Self { disk, dir, file_bytes, starts, has_removed: !unflushed.is_empty() })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -139,13 +140,17 @@ impl FoundFiles {
 
     /// Opens the files, to go on at `end`; what lies behind it is removed and cleared, for good.
     pub(super) fn open(self, end: Option<u64>) -> Result<TimerLog, TimerError> {
-        let Self { disk, dir, file_bytes, starts } = self;
+        let Self { disk, dir, file_bytes, starts, has_removed } = self;
         let end = end.unwrap_or(0);
         let (kept, beyond): (Vec<u64>, Vec<u64>) =
             starts.into_iter().partition(|start| *start <= end);
-        for start in beyond.into_iter().rev() {
-            let path = segment_path(&dir, start);
+        for start in beyond.iter().rev() {
+            let path = segment_path(&dir, *start);
             disk.remove(&path).map_err(|e| io_error(&path, e))?;
+        }
+        if has_removed || !beyond.is_empty() {
+            // One that a loss of power brought back would go on from units that are written anew.
+            disk.sync_dir(&dir).map_err(|e| io_error(&dir, e))?;
         }
         let mut log = TimerLog {
             disk,

@@ -16,6 +16,10 @@
 //! Java's due time is that of the slot, a whole multiple of the precision. Ours is the last millisecond
 //! before the message is due: it lies in the same slot, as a message that is due at a whole multiple
 //! waits in the slot before, and nothing of Java's reads more of it than the slot.
+//!
+//! A unit may lie across two sectors, of which a loss of power may leave one. The other is zeros then,
+//! and so is at least one of the two sizes: no message is empty. If the boundary lies behind them, only
+//! the topic's hash can be lost, which tells nobody what to deliver.
 
 use crate::offset::PhysicalOffset;
 
@@ -150,7 +154,8 @@ impl Reader<'_> {
             && flags | FLAGS == FLAGS
             && previous >= -1
             && offset >= 0
-            && written_ms >= 0;
+            && written_ms >= 0
+            && size_of_message != 0;
         let unit = TimerUnit {
             previous: u64::try_from(previous).ok(),
             flags,
@@ -208,6 +213,22 @@ mod tests {
             bytes[at] = byte;
             assert_eq!(TimerUnit::decode(&bytes), Found::Nothing, "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_unit_that_a_sector_cuts_in_two_is_nothing() {
+        let whole = UNIT.encode();
+        for cut in (4..=36).step_by(4) {
+            let (mut head, mut tail) = (whole, whole);
+            head[cut..].fill(0);
+            assert_eq!(TimerUnit::decode(&head), Found::Nothing, "{cut} bytes left");
+            tail[..cut].fill(0);
+            assert_eq!(TimerUnit::decode(&tail), Found::Nothing, "{cut} bytes lost");
+        }
+        let mut head = whole;
+        head[40..].fill(0);
+        let without_hash = TimerUnit { topic_hash: 0, ..UNIT };
+        assert_eq!(TimerUnit::decode(&head), Found::Unit(without_hash));
     }
 
     #[test]

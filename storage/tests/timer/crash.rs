@@ -38,7 +38,7 @@ fn open(disk: &MemDisk, model: &Model) -> std::io::Result<TimerStore> {
     Ok(store)
 }
 
-/// Every message whose slot is not over is in its slot, once.
+/// Every message whose slot is not over is in its slot, once and as it was put there.
 fn check(store: &TimerStore, model: &Model) {
     let from = store.checkpoint().read_time_ms;
     assert!(from <= model.read_time_ms, "time went ahead of the deliveries");

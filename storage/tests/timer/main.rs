@@ -47,6 +47,7 @@ fn messages(store: &TimerStore, slot_ms: i64) -> Vec<u64> {
     while let Some(position) = at {
         let unit = store.unit(position, slot_ms).expect("a chain leads to units of its slot");
         assert!(unit.previous.is_none_or(|previous| previous < position));
+        assert_eq!(unit.size, 100, "as it was written");
         found.push(unit.offset.0 / 100);
         at = unit.previous;
     }

@@ -341,3 +341,25 @@ fn a_failed_flush_leaves_the_checkpoint_for_good() {
     let (_, catch_up, _) = open(&disk.crash());
     assert_eq!((catch_up.from, catch_up.delivered_before_ms), (Some(30), 1_500_000));
 }
+
+#[test]
+fn a_file_that_was_cut_off_does_not_come_back_behind_new_units() {
+    let disk = MemDisk::new();
+    let (mut store, ..) = open(&disk);
+    (0..14).for_each(|n| _ = store.add(&unit(n, 5_000_000)).unwrap());
+    flush(&mut store, 0, 14);
+    (14..20).for_each(|n| _ = store.add(&unit(n, 5_000_000)).unwrap());
+    store.add(&unit(20, 7_000_000)).unwrap();
+    // Of what was not flushed, the system has written the second file back.
+    disk.sync_file(Path::new(SECOND)).unwrap();
+    disk.sync_dir(Path::new("/store/timerlog")).unwrap();
+    let disk = disk.crash();
+    let (mut store, catch_up, _) = open(&disk);
+    assert!(catch_up.known.is_empty());
+    // One of them goes to the slot of the last one now.
+    (14..19).for_each(|n| _ = store.add(&unit(n, 5_000_000)).unwrap());
+    (19..21).for_each(|n| _ = store.add(&unit(n, 7_000_000)).unwrap());
+    let (store, catch_up, _) = open(&disk.crash_keeping(|_, _| true));
+    assert_eq!(messages(&store, 7_000_000), [19]);
+    assert!(!catch_up.known.contains(&PhysicalOffset(2000)), "that one has to be taken in again");
+}

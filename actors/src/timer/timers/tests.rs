@@ -1,5 +1,7 @@
 //! The timers against a plain list, with restarts of every kind, recalls and far times.
 
+mod torn;
+
 use std::{path::Path, sync::Arc};
 
 use gantry_codec::{Record, body_crc};
@@ -157,6 +159,7 @@ impl World {
         self.settle();
         while let Some(item) = self.timers.pop_due(self.now_ms) {
             let slice = self.store.log().record_at(PhysicalOffset(item.offset)).unwrap();
+            assert_eq!(slice.len(), item.size as usize, "else it passes for another message");
             let record = Record::decode(&slice).unwrap();
             let properties = record.properties.to_owned();
             if item.rolls {
