@@ -80,7 +80,8 @@ impl TimerStore {
     ) -> Result<(Self, CatchUp, TimerReport), TimerError> {
         let check = disk.read(&config.check).map_err(|e| io_error(&config.check, e))?;
         let check = TimerCheckpoint::decode(&check.unwrap_or_default());
-        let files = FoundFiles::list(disk.clone(), config.log_dir.clone(), config.log_file_bytes)?;
+        let (dir, bytes) = (config.log_dir.clone(), config.log_file_bytes);
+        let files = FoundFiles::list(disk.clone(), dir, bytes, check.flushed)?;
         let wheel = Wheel::read(&*disk, &config.wheel, config.layout, check.read_time_ms);
         let snapshots = snapshots(&*disk, &config.wheel)?;
         let wheel = wheel.map_err(|e| io_error(&config.wheel, e))?;

@@ -299,6 +299,22 @@ fn files_that_were_never_flushed_go_with_those_behind_them() {
 }
 
 #[test]
+fn files_behind_a_first_one_that_was_never_flushed_go_with_it() {
+    let disk = MemDisk::new();
+    let (mut store, ..) = open(&disk);
+    (0..24).for_each(|n| _ = store.add(&unit(n, 2_000_500)).unwrap());
+    drop(store);
+    // The name of the second file had reached the disk, and that of the first one had not.
+    disk.remove(Path::new(LOG)).unwrap();
+    let (mut store, catch_up, report) = open(&disk);
+    assert!(!report.lost, "nothing of it was on the disk for certain");
+    assert_eq!((report.log_end, report.timers, catch_up.from), (0, 0, Some(0)));
+    assert!(catch_up.known.is_empty(), "all of them have to be taken in again");
+    (0..24).for_each(|n| _ = store.add(&unit(n, 2_000_500)).unwrap());
+    assert_eq!(messages(&store, 2_000_000), (0..24).collect::<Vec<_>>());
+}
+
+#[test]
 fn files_go_with_their_messages_but_for_the_last() {
     let (disk, mut store) = filled();
     flush(&mut store, 1_500_000, 50);
@@ -308,6 +324,10 @@ fn files_go_with_their_messages_but_for_the_last() {
     assert_eq!(store.remove_before(PhysicalOffset(u64::MAX)).unwrap(), 1);
     assert!(disk.read(Path::new(LOG)).unwrap().is_none());
     store.add(&unit(50, 2_050_500)).unwrap();
+    assert_eq!(messages(&store, 2_050_000), [50]);
+    // Those that are left were flushed, and stay although the log does not begin with the first one.
+    let (store, _, report) = open(&disk.kill());
+    assert!(!report.lost);
     assert_eq!(messages(&store, 2_050_000), [50]);
 }
 
