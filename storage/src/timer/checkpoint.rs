@@ -8,6 +8,7 @@
 //! | 24 | `masterTimerQueueOffset`: the same of the master; here that is this broker |
 //! | 32 | `stateVersion`, `timestamp`, `counter` of its data version |
 //! | 56 | ours: length of a slot, ms; 0 if a Java broker made the file, which leaves it alone later on |
+//! | 64 | ours: 1 if units were lost, and not all of the topic has been taken in again since |
 
 /// Bytes of the file.
 const FILE_BYTES: usize = 4096;
@@ -29,6 +30,9 @@ pub struct TimerCheckpoint {
     pub counter: i64,
     /// Length of a slot, ms; 0 if nobody knows.
     pub precision_ms: i64,
+    /// Units were lost, and messages before `queue_offset` may have none until they have been taken in
+    /// again.
+    pub lost: bool,
 }
 
 impl TimerCheckpoint {
@@ -47,6 +51,7 @@ impl TimerCheckpoint {
             timestamp_ms: number(40),
             counter: number(48),
             precision_ms: number(56).max(0),
+            lost: number(64) == 1,
         }
     }
 
@@ -70,6 +75,7 @@ impl TimerCheckpoint {
     pub(super) fn file(&self) -> Vec<u8> {
         let mut file = self.encode();
         file.extend_from_slice(&self.precision_ms.to_be_bytes());
+        file.extend_from_slice(&i64::from(self.lost).to_be_bytes());
         file.resize(FILE_BYTES, 0);
         file
     }
@@ -88,6 +94,7 @@ mod tests {
             timestamp_ms: 7,
             counter: 3,
             precision_ms: 1000,
+            lost: true,
         };
         let file = check.file();
         assert_eq!(file.len(), 4096);

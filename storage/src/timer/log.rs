@@ -56,11 +56,14 @@ pub(super) struct FoundFiles {
 
 impl FoundFiles {
     /// Lists the folder; folders in it are passed over. A file without length was never flushed, nor was
-    /// one behind a gap, so neither were those behind them: all of those are removed.
+    /// one behind a gap, so neither were those behind them: all of those are removed. It is a gap as well
+    /// if the first file begins beyond `flushed`: a loss of power may keep the name of a later file and
+    /// not that of an earlier one, and units would follow others that are not there.
     pub(super) fn list(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         file_bytes: u64,
+        flushed: u64,
     ) -> Result<Self, TimerError> {
         let listed = disk.list(&dir).map_err(|e| io_error(&dir, e))?;
         let files: Vec<(String, u64)> =
@@ -73,7 +76,7 @@ impl FoundFiles {
             let start = name.parse::<u64>().ok().filter(|start| start % file_bytes == 0);
             let start = start.filter(|start| *start <= i64::MAX as u64 - file_bytes);
             let start = start.ok_or_else(|| TimerError::Foreign { path: text() })?;
-            let is_next = starts.last().is_none_or(|last| last + file_bytes == start);
+            let is_next = starts.last().map_or(start <= flushed, |last| last + file_bytes == start);
             if len == 0 || !is_next || !unflushed.is_empty() {
                 unflushed.push(path);
                 continue;

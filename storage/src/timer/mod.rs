@@ -216,9 +216,17 @@ impl TimerStore {
 
     /// Whether something but the time differs from what is on the disk.
     pub fn has_news(&self, queue_offset: u64) -> bool {
-        self.check.queue_offset != queue_offset
+        self.taken_before(queue_offset) != (self.check.queue_offset, self.check.lost)
             || self.check.flushed != self.log.end()
             || self.wheel.has_changes()
+    }
+
+    /// What the checkpoint is to say of the topic when its messages before `queue_offset` have been taken
+    /// in: up to where that was ever so, and whether some of those may have lost their units. After a
+    /// loss it begins anew, and until it is where it was, the next start has to begin anew as well.
+    fn taken_before(&self, queue_offset: u64) -> (u64, bool) {
+        let lost = self.check.lost && queue_offset < self.check.queue_offset;
+        (if lost { self.check.queue_offset } else { queue_offset }, lost)
     }
 
     fn check_poison(&self) -> Result<(), TimerError> {
@@ -241,6 +249,7 @@ impl TimerStore {
         self.check_poison()?;
         self.is_flushing = true;
         let end = self.log.end();
+        let (queue_offset, lost) = self.taken_before(queue_offset);
         let check = TimerCheckpoint {
             read_time_ms,
             flushed: end,
@@ -248,6 +257,7 @@ impl TimerStore {
             timestamp_ms: now_ms,
             counter: self.check.counter + 1,
             precision_ms: self.config.layout.precision_ms,
+            lost,
         };
         let units = self.log.unsynced(self.handed);
         self.handed = end;

@@ -6,7 +6,7 @@
 //! | units that the wheel does not know yet | they are put into their slots |
 //! | wheel missing, of another length or precision, or naming units that are not there or not of that slot | made anew from the whole timer log |
 //! | snapshots of the wheel, which a Java broker was told to make instead | likewise, and they are removed |
-//! | timer log shorter than the checkpoint says | the wheel is made anew; messages of the whole topic are taken in again, but for those that have a unit or had been delivered |
+//! | timer log shorter than the checkpoint says | the wheel is made anew; messages of the whole topic are taken in again, but for those that have a unit or had been delivered; the checkpoint says so until that is done |
 //! | slots from before now | kept, however old: they are due |
 //!
 //! A Java broker passes over slots that are older than seven days, and over units that are gone.
@@ -50,7 +50,7 @@ pub struct TimerReport {
     pub log_end: u64,
     /// Whether the wheel was made anew.
     pub rebuilt: bool,
-    /// Whether units were lost that had been on the disk.
+    /// Whether units were lost that had been on the disk, now or at an earlier start.
     pub lost: bool,
 }
 
@@ -79,8 +79,9 @@ impl TimerStore {
         log_end: PhysicalOffset,
     ) -> Result<(Self, CatchUp, TimerReport), TimerError> {
         let check = disk.read(&config.check).map_err(|e| io_error(&config.check, e))?;
-        let check = TimerCheckpoint::decode(&check.unwrap_or_default());
-        let files = FoundFiles::list(disk.clone(), config.log_dir.clone(), config.log_file_bytes)?;
+        let mut check = TimerCheckpoint::decode(&check.unwrap_or_default());
+        let (dir, bytes) = (config.log_dir.clone(), config.log_file_bytes);
+        let files = FoundFiles::list(disk.clone(), dir, bytes, check.flushed)?;
         let wheel = Wheel::read(&*disk, &config.wheel, config.layout, check.read_time_ms);
         let snapshots = snapshots(&*disk, &config.wheel)?;
         let wheel = wheel.map_err(|e| io_error(&config.wheel, e))?;
@@ -103,7 +104,13 @@ impl TimerStore {
         })?;
         let has_files = !files.is_empty();
         let log = files.open(end)?;
-        let lost = log.end() < check.flushed;
+        let lost = check.lost || log.end() < check.flushed;
+        if lost && !check.lost {
+            // Units that are made from now on would hide from the next start how short the log is.
+            check.lost = true;
+            let written = disk.write_atomic(&config.check, &check.file());
+            written.map_err(|e| io_error(&config.check, e))?;
+        }
         let is_cut_alike = [0, config.layout.precision_ms].contains(&check.precision_ms);
         let is_sound = had_wheel && !lost && is_cut_alike && wheel_matches(&wheel, &log);
         let rebuilt = (has_files || had_wheel) && !is_sound;

@@ -1,6 +1,7 @@
 //! The timers' files: what survives what, by the table in `timer/recovery.rs`.
 
 mod crash;
+mod files;
 mod recovery;
 
 use std::{path::Path, sync::Arc};

@@ -6,12 +6,11 @@ use gantry_storage::{Disk, MemDisk, PhysicalOffset, timer::TimerStore};
 
 use super::{LOG_END, flush, messages, open, open_with, unit};
 
-const LOG: &str = "/store/timerlog/00000000000000000000";
-const SECOND: &str = "/store/timerlog/00000000000000001070";
+pub(super) const SECOND: &str = "/store/timerlog/00000000000000001070";
 const WHEEL: &str = "/store/timerwheel";
 
 /// Units of fifty messages over three files, in slots of ten seconds.
-fn filled() -> (MemDisk, TimerStore) {
+pub(super) fn filled() -> (MemDisk, TimerStore) {
     let disk = MemDisk::new();
     let (mut store, _, report) = open(&disk);
     assert_eq!((report.timers, report.log_end), (0, 0));
@@ -21,7 +20,7 @@ fn filled() -> (MemDisk, TimerStore) {
     (disk, store)
 }
 
-fn has_all(store: &TimerStore) {
+pub(super) fn has_all(store: &TimerStore) {
     for slot in 0..10 {
         let want: Vec<u64> = (0..5).map(|round| round * 10 + slot).collect();
         assert_eq!(messages(store, 2_000_000 + slot as i64 * 1000), want, "slot {slot}");
@@ -160,6 +159,34 @@ fn lost_units_are_made_again_from_the_topic() {
 }
 
 #[test]
+fn a_loss_is_known_until_all_of_the_topic_was_taken_in_again() {
+    let (disk, mut store) = filled();
+    flush(&mut store, 1_500_000, 50);
+    drop(store);
+    // From the first unit of the third file on: messages 40 to 49.
+    disk.corrupt(Path::new("/store/timerlog/00000000000000002140"), 3).unwrap();
+    let (mut store, ..) = open(&disk);
+    // As many new messages as were lost, so that the log is as long as the checkpoint says.
+    (50..65).for_each(|n| _ = store.add(&unit(n, 2_050_500)).unwrap());
+    let disk = disk.kill();
+    let (mut store, catch_up, report) = open(&disk);
+    assert!(report.lost);
+    assert_eq!((catch_up.from, catch_up.taken_before, catch_up.known.len()), (None, 50, 55));
+    // A flush on the way there brings the units to the disk, and does not end it.
+    store.add(&unit(40, 2_000_123)).unwrap();
+    flush(&mut store, 1_500_000, 41);
+    let disk = disk.crash();
+    let (mut store, catch_up, report) = open(&disk);
+    assert!(report.lost);
+    assert_eq!((catch_up.from, catch_up.taken_before, catch_up.known.len()), (None, 50, 56));
+    (41..50).for_each(|n| _ = store.add(&unit(n, 2_000_000 + n as i64 % 10 * 1000)).unwrap());
+    flush(&mut store, 1_500_000, 65);
+    let (store, catch_up, report) = open(&disk.crash());
+    assert!(!report.lost);
+    assert_eq!((catch_up.from, catch_up.known.len(), store.count(0)), (Some(65), 0, 65));
+}
+
+#[test]
 fn a_timer_log_that_is_gone_is_made_again_too() {
     let (disk, mut store) = filled();
     flush(&mut store, 1_500_000, 50);
@@ -249,69 +276,6 @@ fn another_precision_makes_the_wheel_anew() {
 }
 
 #[test]
-fn files_that_are_none_of_the_timer_log_stop_the_start() {
-    for (name, len, reason) in [
-        ("x", 1070, "is no file of the timer log"),
-        ("00000000000000000007", 1070, "is no file of the timer log"),
-        ("00000000000000000000", 1000, "1070 are configured (mappedFileSizeTimerLog)"),
-    ] {
-        let disk = MemDisk::new();
-        let path = Path::new("/store/timerlog").join(name);
-        disk.write_atomic(&path, &vec![0; len]).unwrap();
-        let opened = TimerStore::open(std::sync::Arc::new(disk), super::config(), LOG_END);
-        let error = opened.err().unwrap().to_string();
-        assert!(error.contains(name) && error.contains(reason), "{error}");
-    }
-}
-
-#[test]
-fn an_empty_last_file_and_a_folder_are_passed_over() {
-    let (disk, mut store) = filled();
-    flush(&mut store, 1_500_000, 50);
-    drop(store);
-    disk.write(Path::new("/store/timerlog/00000000000000003210"), b"").unwrap();
-    disk.create_dir(Path::new("/store/timerlog/folder")).unwrap();
-    let (store, ..) = open(&disk);
-    has_all(&store);
-}
-
-#[test]
-fn files_that_were_never_flushed_go_with_those_behind_them() {
-    for gap in [true, false] {
-        let (disk, mut store) = filled();
-        flush(&mut store, 1_500_000, 50);
-        for n in 50..100 {
-            store.add(&unit(n, 2_050_500)).unwrap();
-        }
-        drop(store);
-        // The names or lengths of new files reach the disk in any order.
-        let lost = Path::new("/store/timerlog/00000000000000003210");
-        if gap {
-            disk.remove(lost).unwrap()
-        } else {
-            disk.resize(lost, 0).unwrap()
-        }
-        let (store, catch_up, report) = open(&disk);
-        assert!(!report.lost, "nothing of it was on the disk for certain");
-        assert_eq!((report.log_end, catch_up.from), (3180, Some(50)), "a gap: {gap}");
-        assert_eq!(messages(&store, 2_050_000), (50..60).collect::<Vec<_>>());
-    }
-}
-
-#[test]
-fn files_go_with_their_messages_but_for_the_last() {
-    let (disk, mut store) = filled();
-    flush(&mut store, 1_500_000, 50);
-    assert_eq!(store.remove_before(PhysicalOffset(1900)).unwrap(), 0, "the 20th is still there");
-    assert_eq!(store.remove_before(PhysicalOffset(1901)).unwrap(), 1);
-    assert_eq!(disk.list(Path::new("/store/timerlog")).unwrap().len(), 2);
-    assert_eq!(store.remove_before(PhysicalOffset(u64::MAX)).unwrap(), 1);
-    assert!(disk.read(Path::new(LOG)).unwrap().is_none());
-    store.add(&unit(50, 2_050_500)).unwrap();
-    assert_eq!(messages(&store, 2_050_000), [50]);
-}
-
-#[test]
 fn a_full_disk_is_an_error_and_leaves_the_slot_as_it_was() {
     let (disk, mut store) = filled();
     disk.set_free_bytes(Some(0));
@@ -340,26 +304,4 @@ fn a_failed_flush_leaves_the_checkpoint_for_good() {
     assert_eq!(store.checkpoint().queue_offset, 30);
     let (_, catch_up, _) = open(&disk.crash());
     assert_eq!((catch_up.from, catch_up.delivered_before_ms), (Some(30), 1_500_000));
-}
-
-#[test]
-fn a_file_that_was_cut_off_does_not_come_back_behind_new_units() {
-    let disk = MemDisk::new();
-    let (mut store, ..) = open(&disk);
-    (0..14).for_each(|n| _ = store.add(&unit(n, 5_000_000)).unwrap());
-    flush(&mut store, 0, 14);
-    (14..20).for_each(|n| _ = store.add(&unit(n, 5_000_000)).unwrap());
-    store.add(&unit(20, 7_000_000)).unwrap();
-    // Of what was not flushed, the system has written the second file back.
-    disk.sync_file(Path::new(SECOND)).unwrap();
-    disk.sync_dir(Path::new("/store/timerlog")).unwrap();
-    let disk = disk.crash();
-    let (mut store, catch_up, _) = open(&disk);
-    assert!(catch_up.known.is_empty());
-    // One of them goes to the slot of the last one now.
-    (14..19).for_each(|n| _ = store.add(&unit(n, 5_000_000)).unwrap());
-    (19..21).for_each(|n| _ = store.add(&unit(n, 7_000_000)).unwrap());
-    let (store, catch_up, _) = open(&disk.crash_keeping(|_, _| true));
-    assert_eq!(messages(&store, 7_000_000), [19]);
-    assert!(!catch_up.known.contains(&PhysicalOffset(2000)), "that one has to be taken in again");
 }
