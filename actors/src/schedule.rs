@@ -22,7 +22,7 @@ use slog::{Logger, debug, error, warn};
 use crate::{
     log::{
         appender::Appender,
-        batch::{AppendBatch, BatchAppended, NewMessage, ReplyTo, Send, SendBatch, SendResult},
+        batch::{AppendBatch, BatchAppended, ReplyTo, SendBatch, SendResult},
     },
     topic::{OpenQueue, QueueAdvanced, QueueSlot, TopicTable, names::SCHEDULE_TOPIC},
 };
@@ -173,32 +173,7 @@ impl Schedule {
         };
         let from = batch.properties.len();
         batch.properties.push_str(record.properties);
-        let message = NewMessage {
-            flag: record.flag,
-            body: bytes.slice_ref(record.body),
-            body_crc: record.body_crc,
-            properties: from..batch.properties.len(),
-            unique_key: 0..0,
-            offset: Default::default(),
-        };
-        let at = batch.messages.len();
-        batch.bytes += record.body.len();
-        batch.messages.push(message);
-        batch.sends.push(Send {
-            opaque: 0,
-            serialize_type: Default::default(),
-            oneway: true,
-            code_only: true,
-            asked_queue: slot.queue_id,
-            slot,
-            messages: at..at + 1,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            reconsume_times: record.reconsume_times,
-            prepared_transaction_offset: record.prepared_transaction_offset,
-            result: SendResult::Open,
-        });
+        batch.push_copy(slot, &record, &bytes, from, |_| {});
     }
 
     fn real_queue(&self, record: &Record<'_>) -> Option<Arc<QueueSlot>> {

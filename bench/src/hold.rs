@@ -22,6 +22,7 @@ use crate::error::BenchError;
 use crate::message::{BORN, FIRST_KEY, Shape, plain_body};
 use crate::process::Process;
 use crate::pull::{pull_template, stamp_pull};
+use crate::show;
 use crate::stats::{Latencies, LatencySummary};
 use crate::target::{self, Target};
 
@@ -59,12 +60,7 @@ pub struct HoldReport {
 pub fn run(args: &HoldArgs) -> Result<ExitCode, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let report = runtime.map_err(BenchError::Thread)?.block_on(measure(args))?;
-    if args.json {
-        println!("{}", serde_json::to_string(&report).unwrap_or_default());
-    } else {
-        println!("{report}");
-    }
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(show(&report, args.json, report.is_sound()))
 }
 
 async fn measure(args: &HoldArgs) -> Result<HoldReport, BenchError> {

@@ -26,6 +26,7 @@ use crate::process::Process;
 use crate::pull::{pull_template, stamp_pull};
 use crate::run::{Phase, Run};
 use crate::send::is_stored;
+use crate::show;
 use crate::stats::{Latencies, LatencySummary, Tally};
 use crate::target::{self, Queue, Target};
 
@@ -155,12 +156,7 @@ pub struct TimersReport {
 pub fn run(args: &TimersArgs) -> Result<ExitCode, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let report = runtime.map_err(BenchError::Thread)?.block_on(measure(args))?;
-    if args.json {
-        println!("{}", serde_json::to_string(&report).unwrap_or_default());
-    } else {
-        println!("{report}");
-    }
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(show(&report, args.json, report.is_sound()))
 }
 
 async fn measure(args: &TimersArgs) -> Result<TimersReport, BenchError> {

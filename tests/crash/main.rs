@@ -18,31 +18,18 @@ mod progress;
 mod stopped;
 mod timed;
 
-use gantry_client::{Client, MessageExt, MessageQueue, PullRequest};
+use gantry_client::Client;
 use gantry_codec::{
     Command,
     body::{SubscriptionGroupConfig, to_json},
     request_code,
 };
+use harness::traffic::read_all;
 
 /// Small log files, so that every test crosses from one to the next.
 const SMALL_FILES: &str = "mappedFileSizeCommitLog=1048576";
 /// Small files of queues, a hundred entries each.
 const SMALL_QUEUE_FILES: &str = "mappedFileSizeConsumeQueue=2000";
-
-/// Everything that consumers can read in a queue.
-async fn read_all(client: &Client, queue: &MessageQueue) -> Vec<MessageExt> {
-    let consumer = client.pull_consumer("readers");
-    let end = client.max_offset(queue).await.unwrap();
-    let mut messages = Vec::new();
-    while (messages.len() as i64) < end {
-        let request = PullRequest::new(queue.clone(), messages.len() as i64);
-        let pulled = consumer.pull(&request).await.unwrap();
-        assert!(!pulled.messages.is_empty(), "{queue:?} ends at {end}: {pulled:?}");
-        messages.extend(pulled.messages);
-    }
-    messages
-}
 
 /// Makes a group, or changes it.
 async fn create_group(client: &Client, broker: &str, config: &SubscriptionGroupConfig) {

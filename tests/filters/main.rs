@@ -2,6 +2,7 @@
 //! what it gets, also from a pull that is held, and what cannot be served is refused with the reason.
 
 #[path = "../harness/traffic.rs"]
+#[allow(dead_code, reason = "each whole-system test uses its part")]
 mod traffic;
 
 #[path = "../supervision/rig.rs"]

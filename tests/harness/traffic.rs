@@ -11,8 +11,8 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use gantry_client::{
-    Client, Message, MessageExt, MessageQueue, Producer, SendError, SendReceipt, SendStatus,
-    TopicSpec,
+    Client, Message, MessageExt, MessageQueue, Producer, PullRequest, SendError, SendReceipt,
+    SendStatus, TopicSpec,
 };
 use tokio::time::{Instant, sleep};
 
@@ -177,4 +177,18 @@ pub async fn eventually(what: &str, mut ask: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Everything that consumers can read in a queue.
+pub async fn read_all(client: &Client, queue: &MessageQueue) -> Vec<MessageExt> {
+    let consumer = client.pull_consumer("readers");
+    let end = client.max_offset(queue).await.unwrap();
+    let mut messages = Vec::new();
+    while (messages.len() as i64) < end {
+        let request = PullRequest::new(queue.clone(), messages.len() as i64);
+        let pulled = consumer.pull(&request).await.unwrap();
+        assert!(!pulled.messages.is_empty(), "{queue:?} ends at {end}: {pulled:?}");
+        messages.extend(pulled.messages);
+    }
+    messages
 }

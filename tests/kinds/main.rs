@@ -12,21 +12,8 @@ mod light;
 mod priority;
 mod replies;
 
-use gantry_client::{Client, MessageExt, MessageQueue, PullRequest};
-
-/// Everything that consumers can read in a queue.
-async fn read_all(client: &Client, queue: &MessageQueue) -> Vec<MessageExt> {
-    let consumer = client.pull_consumer("readers");
-    let end = client.max_offset(queue).await.unwrap();
-    let mut messages = Vec::new();
-    while (messages.len() as i64) < end {
-        let request = PullRequest::new(queue.clone(), messages.len() as i64);
-        let pulled = consumer.pull(&request).await.unwrap();
-        assert!(!pulled.messages.is_empty(), "{queue:?} ends at {end}: {pulled:?}");
-        messages.extend(pulled.messages);
-    }
-    messages
-}
+use gantry_client::MessageExt;
+use harness::traffic::read_all;
 
 /// The bodies of messages, as text.
 fn texts(messages: &[MessageExt]) -> Vec<String> {

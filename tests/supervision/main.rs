@@ -5,6 +5,7 @@
 #[path = "../harness/by_key.rs"]
 mod by_key;
 #[path = "../harness/traffic.rs"]
+#[allow(dead_code, reason = "each whole-system test uses its part")]
 mod traffic;
 
 mod panics;

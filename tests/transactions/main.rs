@@ -32,9 +32,9 @@ mod soak;
 
 use std::{collections::BTreeMap, env};
 
-use gantry_client::{Client, MessageExt, PullRequest};
+use gantry_client::{Client, MessageExt};
 
-use harness::traffic::eventually;
+use harness::traffic::{self, eventually};
 
 /// The topic.
 const TOPIC: &str = "accounts";
@@ -53,17 +53,9 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// Everything that consumers can read in a topic.
 async fn read_all(client: &Client, topic: &str) -> Vec<MessageExt> {
-    let consumer = client.pull_consumer("readers");
     let mut messages = Vec::new();
     for queue in client.routes().refresh(topic).await.unwrap().subscribe.clone() {
-        let end = client.max_offset(&queue).await.unwrap();
-        let mut next = 0;
-        while next < end {
-            let pulled = consumer.pull(&PullRequest::new(queue.clone(), next)).await.unwrap();
-            assert!(!pulled.messages.is_empty(), "{queue:?} ends at {end}: {pulled:?}");
-            next += pulled.messages.len() as i64;
-            messages.extend(pulled.messages);
-        }
+        messages.extend(traffic::read_all(client, &queue).await);
     }
     messages
 }

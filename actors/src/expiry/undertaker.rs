@@ -24,7 +24,7 @@ use crate::{
     group::Activity,
     log::{
         appender::Appender,
-        batch::{AppendBatch, BatchAppended, NewMessage, ReplyTo, Send, SendBatch, SendResult},
+        batch::{AppendBatch, BatchAppended, ReplyTo, SendBatch, SendResult},
     },
     topic::{
         CreateTopic, QueueSlot, TopicTable, Topics,
@@ -157,30 +157,8 @@ impl Undertaker {
             batch.properties.truncate(from);
             batch.properties.push_str(record.properties);
         }
-        let at = batch.messages.len();
-        batch.bytes += record.body.len();
-        batch.messages.push(NewMessage {
-            flag: record.flag,
-            body: bytes.slice_ref(record.body),
-            body_crc: record.body_crc,
-            properties: from..batch.properties.len(),
-            unique_key: 0..0,
-            offset: Default::default(),
-        });
-        batch.sends.push(Send {
-            opaque: 0,
-            serialize_type: Default::default(),
-            oneway: true,
-            code_only: true,
-            asked_queue: letters.queue_id,
-            slot: letters.clone(),
-            messages: at..at + 1,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            reconsume_times: record.reconsume_times,
-            prepared_transaction_offset: 0,
-            result: SendResult::Open,
+        batch.push_copy(letters.clone(), &record, bytes, from, |send| {
+            send.prepared_transaction_offset = 0;
         });
     }
 

@@ -14,7 +14,7 @@
 //!
 //! [`batch`] is what travels between connections and the appender; [`state`] says whether the log
 //! takes messages; [`key_index`] starts what the key index needs; `light` gives a message its offsets in the
-//! queues that it is in besides its own.
+//! queues that it is in besides its own; `own` are messages that the broker stores itself.
 
 pub mod allocator;
 pub mod appender;
@@ -27,5 +27,6 @@ pub mod indexer;
 pub mod key_index;
 pub mod key_lookup;
 mod light;
+mod own;
 pub mod preparer;
 pub mod state;

@@ -63,7 +63,7 @@ impl Sources {
             add(names::TOPIC_PUT_NUMS, topic, messages);
             add(names::TOPIC_PUT_SIZE, topic, bytes);
         }
-        for (group, view) in self.control.groups().iter() {
+        for (group, view) in self.control.directory().all().iter() {
             for (topic, [messages, bytes]) in pulled(view) {
                 let pair = pair(&topic, group);
                 add(names::GROUP_GET_NUMS, &pair, messages);

@@ -12,7 +12,7 @@ use gantry_codec::{Record, properties as names};
 
 use super::timing::Timing;
 use crate::{
-    log::batch::{NewMessage, Send, SendBatch, SendResult},
+    log::batch::SendBatch,
     topic::{QueueSlot, TopicTable, names::WHEEL_TIMER_TOPIC},
 };
 
@@ -82,34 +82,9 @@ impl Outgoing<'_> {
     }
 
     fn put(&self, slot: Arc<QueueSlot>, rolls: Option<Timing>, batch: &mut SendBatch) {
-        let record = self.record;
         let from = batch.properties.len();
         self.put_properties(rolls, &mut batch.properties);
-        let at = batch.messages.len();
-        batch.bytes += record.body.len() + batch.properties.len() - from;
-        batch.messages.push(NewMessage {
-            flag: record.flag,
-            body: self.bytes.slice_ref(record.body),
-            body_crc: record.body_crc,
-            properties: from..batch.properties.len(),
-            unique_key: 0..0,
-            offset: Default::default(),
-        });
-        batch.sends.push(Send {
-            opaque: 0,
-            serialize_type: Default::default(),
-            oneway: true,
-            code_only: true,
-            asked_queue: slot.queue_id,
-            slot,
-            messages: at..at + 1,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: record.born_host,
-            reconsume_times: record.reconsume_times,
-            prepared_transaction_offset: record.prepared_transaction_offset,
-            result: SendResult::Open,
-        });
+        batch.push_copy(slot, self.record, self.bytes, from, |_| {});
     }
 
     fn put_properties(&self, rolls: Option<Timing>, text: &mut String) {

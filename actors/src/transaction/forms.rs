@@ -22,7 +22,7 @@ use thiserror::Error;
 
 use super::op;
 use crate::{
-    log::batch::{NewMessage, Send, SendBatch, SendResult},
+    log::batch::SendBatch,
     topic::{
         QueueSlot, TopicTable,
         names::{HALF_TOPIC, OP_HALF_TOPIC, SCHEDULE_TOPIC, is_reserved},
@@ -137,13 +137,9 @@ impl Forms<'_> {
         let from = batch.properties.len();
         batch.properties.push_str(op::PROPERTIES);
         let body_crc = gantry_codec::body_crc(&body);
-        push(batch, from, 0, body, body_crc);
-        let at = batch.messages.len() - 1;
-        batch.sends.push(Send {
-            born_timestamp: now_ms,
-            born_host: host,
-            messages: at..at + 1,
-            ..send_to(slot.clone())
+        batch.push_own(slot.clone(), 0, body, body_crc, from, |send| {
+            send.born_timestamp = now_ms;
+            send.born_host = host;
         });
     }
 
@@ -188,48 +184,8 @@ fn add(
     flags: i32,
     prepared: i64,
 ) {
-    let record = &half.record;
-    let body = half.bytes.slice_ref(record.body);
-    push(batch, properties_from, record.flag, body, record.body_crc);
-    let at = batch.messages.len() - 1;
-    batch.sends.push(Send {
-        messages: at..at + 1,
-        sys_flag: flags,
-        born_timestamp: record.born_timestamp,
-        born_host: record.born_host,
-        reconsume_times: record.reconsume_times,
-        prepared_transaction_offset: prepared,
-        ..send_to(slot)
+    batch.push_copy(slot, &half.record, half.bytes, properties_from, |send| {
+        send.sys_flag = flags;
+        send.prepared_transaction_offset = prepared;
     });
-}
-
-fn push(batch: &mut SendBatch, properties_from: usize, flag: i32, body: Bytes, body_crc: u32) {
-    batch.bytes += body.len();
-    batch.messages.push(NewMessage {
-        flag,
-        body,
-        body_crc,
-        properties: properties_from..batch.properties.len(),
-        unique_key: 0..0,
-        offset: Default::default(),
-    });
-}
-
-/// A send of the broker's own, to which nobody waits for an answer.
-fn send_to(slot: Arc<QueueSlot>) -> Send {
-    Send {
-        opaque: 0,
-        serialize_type: Default::default(),
-        oneway: true,
-        code_only: true,
-        asked_queue: slot.queue_id,
-        slot,
-        messages: 0..0,
-        sys_flag: 0,
-        born_timestamp: 0,
-        born_host: SocketAddr::from(([0, 0, 0, 0], 0)),
-        reconsume_times: 0,
-        prepared_transaction_offset: 0,
-        result: SendResult::Open,
-    }
 }

@@ -145,11 +145,6 @@ impl Control {
         self.0.directory.get(group)
     }
 
-    /// All groups that are configured.
-    pub fn groups(&self) -> Arc<imbl::HashMap<Arc<str>, Arc<GroupView>>> {
-        self.0.directory.all()
-    }
-
     /// All groups, as they are published.
     pub fn directory(&self) -> &GroupDirectory {
         &self.0.directory

@@ -17,7 +17,7 @@ use slog::{info, warn};
 use super::PopGroup;
 use crate::{
     expiry::{Lifetime, ends_of},
-    log::batch::{AppendBatch, NewMessage, Send, SendBatch, SendResult},
+    log::batch::{AppendBatch, SendBatch, SendResult},
     pop::{queues::QueueKey, read::asked_topic},
     session::ColdReaders,
     topic::{CreateTopic, QueueSlot, TopicError, TopicTable, Topics},
@@ -268,30 +268,10 @@ impl Source {
             batch.properties.truncate(from);
             batch.properties.push_str(record.properties);
         }
-        let at = batch.messages.len();
-        batch.bytes += record.body.len();
-        batch.messages.push(NewMessage {
-            flag: record.flag,
-            body: bytes.slice_ref(record.body),
-            body_crc: record.body_crc,
-            properties: from..batch.properties.len(),
-            unique_key: 0..0,
-            offset: Default::default(),
-        });
-        batch.sends.push(Send {
-            opaque: 0,
-            serialize_type: Default::default(),
-            oneway: true,
-            code_only: true,
-            asked_queue: retry.queue_id,
-            slot: retry.clone(),
-            messages: at..at + 1,
-            sys_flag: record.sys_flag,
-            born_timestamp: record.born_timestamp,
-            born_host: self.born_host,
-            reconsume_times: record.reconsume_times + 1,
-            prepared_transaction_offset: 0,
-            result: SendResult::Open,
+        batch.push_copy(retry.clone(), &record, bytes, from, |send| {
+            send.born_host = self.born_host;
+            send.reconsume_times += 1;
+            send.prepared_transaction_offset = 0;
         });
         true
     }
